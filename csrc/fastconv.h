@@ -1,0 +1,104 @@
+/* fastconv.h: the public face of the C core.  It knows nothing of Python.
+ *
+ * Arrays are C-contiguous, of one element type a call (fc_dtype).  Images are N x C x H x W.  The caller has validated
+ * everything (sizes agree, no product overflows ptrdiff_t) and provides all memory: results, and for some calls a
+ * workspace of fc_*_workspace bytes, 64-byte aligned.  `threads` is the most OpenMP threads a call may use; a small
+ * problem uses fewer.  No result depends on their number.
+ *
+ * Calls that multiply (convolution, linear, optimisers) treat denormal numbers as zero while they run and put the
+ * caller's floating-point mode back before they return. */
+#ifndef FASTCONV_H
+#define FASTCONV_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum { FC_F32 = 0, FC_F64 = 1 } fc_dtype;
+
+/* x (N, C, H, W), weight (K, C / groups, R, S), y (N, K, OH, OW).
+ * y[n][k][i][j] = bias[k] + sum over c, r, s of weight[k][c][r][s] * x[n][c'][i * stride_h + r * dilation_h - pad_top]
+ * [j * stride_w + s * dilation_w - pad_left], where c' is channel c of k's group and what lies outside x is left out. */
+typedef struct {
+    ptrdiff_t N, C, H, W, K, R, S, OH, OW;
+    ptrdiff_t stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w, groups;
+} fc_conv2d;
+
+size_t fc_conv2d_forward_workspace(const fc_conv2d *p, fc_dtype dtype, int threads);
+void fc_conv2d_forward(const fc_conv2d *p, fc_dtype dtype, const void *x, const void *weight, const void *bias, void *y,
+                       void *workspace, int threads);
+size_t fc_conv2d_grad_x_workspace(const fc_conv2d *p, fc_dtype dtype, int threads);
+void fc_conv2d_grad_x(const fc_conv2d *p, fc_dtype dtype, const void *grad_y, const void *weight, void *grad_x,
+                      void *workspace, int threads);
+size_t fc_conv2d_grad_weight_workspace(const fc_conv2d *p, fc_dtype dtype, int threads);
+void fc_conv2d_grad_weight(const fc_conv2d *p, fc_dtype dtype, const void *grad_y, const void *x, void *grad_weight,
+                           void *workspace, int threads);
+void fc_conv2d_grad_bias(const fc_conv2d *p, fc_dtype dtype, const void *grad_y, void *grad_bias, int threads);
+
+/* x (N, C, H, W), y (N, C, OH, OW); window (i, j) covers rows i * stride_h - pad_h + r * dilation_h, r < kernel_h. */
+typedef struct {
+    ptrdiff_t N, C, H, W, OH, OW;
+    ptrdiff_t kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w;
+} fc_pool2d;
+
+/* winners: r * kernel_w + s of the largest element of each window, for windows of at most 256 elements; or NULL.
+ * indices: its place h * W + w in the input plane; or NULL.  The first of equals wins; a NaN beats all before it. */
+void fc_max_pool2d_forward(const fc_pool2d *p, fc_dtype dtype, const void *x, void *y, uint8_t *winners,
+                           int64_t *indices, int threads);
+void fc_max_pool2d_backward_winners(const fc_pool2d *p, fc_dtype dtype, const void *grad_y, const uint8_t *winners,
+                                    void *grad_x, int threads);
+/* grad_y, indices (planes, n); grad_x (planes, m).  0, or -1 when an index lies outside 0 .. m-1. */
+int fc_max_pool2d_backward(fc_dtype dtype, const void *grad_y, const int64_t *indices, void *grad_x, ptrdiff_t planes,
+                           ptrdiff_t n, ptrdiff_t m, int threads);
+/* divisor 0: the number of elements, those of the padding included when count_include_pad. */
+void fc_avg_pool2d_forward(const fc_pool2d *p, fc_dtype dtype, const void *x, void *y, int count_include_pad,
+                           ptrdiff_t divisor, int threads);
+void fc_avg_pool2d_backward(const fc_pool2d *p, fc_dtype dtype, const void *grad_y, void *grad_x, int count_include_pad,
+                            ptrdiff_t divisor, int threads);
+
+/* x (M, I), weight (O, I), bias (O) or NULL, y (M, O): y = x weight^T + bias */
+size_t fc_linear_workspace(fc_dtype dtype, ptrdiff_t M, ptrdiff_t I, ptrdiff_t O, int threads);
+void fc_linear_forward(fc_dtype dtype, const void *x, const void *weight, const void *bias, void *y, ptrdiff_t M,
+                       ptrdiff_t I, ptrdiff_t O, void *workspace, int threads);
+void fc_linear_grad_x(fc_dtype dtype, const void *grad_y, const void *weight, void *grad_x, ptrdiff_t M, ptrdiff_t I,
+                      ptrdiff_t O, void *workspace, int threads);
+void fc_linear_grad_weight(fc_dtype dtype, const void *grad_y, const void *x, void *grad_weight, ptrdiff_t M,
+                           ptrdiff_t I, ptrdiff_t O, void *workspace, int threads);
+void fc_linear_grad_bias(fc_dtype dtype, const void *grad_y, void *grad_bias, ptrdiff_t M, ptrdiff_t O, int threads);
+
+/* y = max(x, 0), NaN stays NaN; grad_x = grad_y where x > 0, else 0 (x: input or output of the forward pass). */
+void fc_relu_forward(fc_dtype dtype, const void *x, void *y, ptrdiff_t n, int threads);
+void fc_relu_backward(fc_dtype dtype, const void *grad_y, const void *x, void *grad_x, ptrdiff_t n, int threads);
+
+/* One random number for each of `units` runs of `unit` neighbouring elements; mask (units) is 1 where the run is kept. */
+void fc_dropout_forward(fc_dtype dtype, const void *x, void *y, uint8_t *mask, double p, uint64_t seed, ptrdiff_t units,
+                        ptrdiff_t unit, int threads);
+void fc_dropout_backward(fc_dtype dtype, const void *grad_y, const uint8_t *mask, void *grad_x, double p,
+                         ptrdiff_t units, ptrdiff_t unit, int threads);
+
+/* Rows of n elements: y = exp(x) / sum exp(x), or its logarithm. */
+void fc_softmax_forward(fc_dtype dtype, const void *x, void *y, ptrdiff_t rows, ptrdiff_t n, int log, int threads);
+void fc_softmax_backward(fc_dtype dtype, const void *grad_y, const void *y, void *grad_x, ptrdiff_t rows, ptrdiff_t n,
+                         int log, int threads);
+
+/* x (rows, n), target (rows) in 0 .. n-1 or ignore_index, weight (n) or NULL, a = label_smoothing:
+ * losses[i] = (1 - a) w[t] (-log p[t]) + a / n * sum_c w[c] (-log p[c]), 0 for an ignored row. */
+void fc_cross_entropy_forward(fc_dtype dtype, const void *x, const int64_t *target, const void *weight,
+                              int64_t ignore_index, double label_smoothing, void *losses, ptrdiff_t rows, ptrdiff_t n,
+                              int threads);
+/* grad_x[i] = scale[i] * d losses[i] / d x[i] */
+void fc_cross_entropy_backward(fc_dtype dtype, const void *scale, const void *x, const int64_t *target,
+                               const void *weight, int64_t ignore_index, double label_smoothing, void *grad_x,
+                               ptrdiff_t rows, ptrdiff_t n, int threads);
+
+/* One step of stochastic gradient descent; velocity may be NULL (momentum 0); first: velocity starts as the gradient. */
+void fc_sgd_step(fc_dtype dtype, void *param, const void *grad, void *velocity, ptrdiff_t n, double lr, double momentum,
+                 double dampening, double weight_decay, int nesterov, int first, int threads);
+/* One step of Adam (decoupled: AdamW); step counts from 1. */
+void fc_adam_step(fc_dtype dtype, void *param, const void *grad, void *exp_avg, void *exp_avg_sq, ptrdiff_t n, double lr,
+                  double beta1, double beta2, double eps, double weight_decay, int decoupled, int64_t step, int threads);
+
+/* out[i][d] = images[index[i]][d] * scale + offset, rows of d bytes */
+void fc_gather_images(fc_dtype dtype, const uint8_t *images, const int64_t *index, void *out, ptrdiff_t rows,
+                      ptrdiff_t d, double scale, double offset, int threads);
+
+#endif

@@ -1,0 +1,22 @@
+/* What the blocking in ops/ hands to a kernel when a plain argument list would be too long.  All steps and offsets
+ * count elements. */
+#ifndef FC_JOBS_H
+#define FC_JOBS_H
+
+#include <stddef.h>
+
+/* A correlation of one image, or a band of its rows, with a list of taps:
+ *
+ *   y[k][i][j] = bias[k] + sum over c < C, t < T of w[k][c][t] * x[c * x_channel + i * x_row + j * x_col + taps[t]]
+ *
+ * for k < K, i < rows, j < cols; y[k][i][j] lies at k * y_channel + i * y_row + j * y_col.  The taps hold kernel size
+ * and dilation, x_row and x_col the stride: one kernel serves them all, and grad_x too. */
+typedef struct {
+    ptrdiff_t C, T, K, rows, cols;
+    const ptrdiff_t *taps;
+    ptrdiff_t x_channel, x_row, x_col;
+    ptrdiff_t w_channel; /* from one c to the next in the packed weights of a block of channels */
+    ptrdiff_t y_channel, y_row, y_col;
+} fc_correlation;
+
+#endif

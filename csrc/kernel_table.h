@@ -1,0 +1,36 @@
+/* The table of kernels: one pointer for each line of kernels.inc, for float and for double, and the tile sizes that the
+ * blocking in ops/ needs to know.  Each file in isa/ exports one. */
+#ifndef FC_KERNEL_TABLE_H
+#define FC_KERNEL_TABLE_H
+
+#include "jobs.h"
+#include <stddef.h>
+#include <stdint.h>
+
+#define FC_KERNEL(result, name, arguments) result(*name) arguments;
+
+typedef struct {
+    int lanes; /* elements in a vector */
+    int conv_positions; /* positions in a tile of conv2d_channels */
+#define real float
+#include "kernels.inc"
+#undef real
+} fc_kernels_f32;
+
+typedef struct {
+    int lanes;
+    int conv_positions;
+#define real double
+#include "kernels.inc"
+#undef real
+} fc_kernels_f64;
+
+#undef FC_KERNEL
+
+typedef struct {
+    const char *isa;
+    fc_kernels_f32 f32;
+    fc_kernels_f64 f64;
+} fc_kernel_table;
+
+#endif

@@ -1,0 +1,56 @@
+/* The operations for one element type: what fastconv.h declares for both, before the choice of the type.  Included
+ * twice, with `real` and FC_SUFFIX set. */
+#include "../fastconv.h"
+#include "../real.h"
+
+size_t FC(conv2d_forward_workspace)(const fc_conv2d *p, int threads);
+void FC(conv2d_forward)(const fc_conv2d *p, const real *x, const real *weight, const real *bias, real *y,
+                        void *workspace, int threads);
+size_t FC(conv2d_grad_x_workspace)(const fc_conv2d *p, int threads);
+void FC(conv2d_grad_x)(const fc_conv2d *p, const real *grad_y, const real *weight, real *grad_x, void *workspace,
+                       int threads);
+size_t FC(conv2d_grad_weight_workspace)(const fc_conv2d *p, int threads);
+void FC(conv2d_grad_weight)(const fc_conv2d *p, const real *grad_y, const real *x, real *grad_weight, void *workspace,
+                            int threads);
+void FC(conv2d_grad_bias)(const fc_conv2d *p, const real *grad_y, real *grad_bias, int threads);
+
+void FC(max_pool2d_forward)(const fc_pool2d *p, const real *x, real *y, uint8_t *winners, int64_t *indices,
+                            int threads);
+void FC(max_pool2d_backward_winners)(const fc_pool2d *p, const real *grad_y, const uint8_t *winners, real *grad_x,
+                                     int threads);
+int FC(max_pool2d_backward)(const real *grad_y, const int64_t *indices, real *grad_x, ptrdiff_t planes, ptrdiff_t n,
+                            ptrdiff_t m, int threads);
+void FC(avg_pool2d_forward)(const fc_pool2d *p, const real *x, real *y, int count_include_pad, ptrdiff_t divisor,
+                            int threads);
+void FC(avg_pool2d_backward)(const fc_pool2d *p, const real *grad_y, real *grad_x, int count_include_pad,
+                             ptrdiff_t divisor, int threads);
+
+size_t FC(linear_workspace)(ptrdiff_t M, ptrdiff_t I, ptrdiff_t O, int threads);
+void FC(linear_forward)(const real *x, const real *weight, const real *bias, real *y, ptrdiff_t M, ptrdiff_t I,
+                        ptrdiff_t O, void *workspace, int threads);
+void FC(linear_grad_x)(const real *grad_y, const real *weight, real *grad_x, ptrdiff_t M, ptrdiff_t I, ptrdiff_t O,
+                       void *workspace, int threads);
+void FC(linear_grad_weight)(const real *grad_y, const real *x, real *grad_weight, ptrdiff_t M, ptrdiff_t I, ptrdiff_t O,
+                            void *workspace, int threads);
+void FC(linear_grad_bias)(const real *grad_y, real *grad_bias, ptrdiff_t M, ptrdiff_t O, int threads);
+
+void FC(relu_forward)(const real *x, real *y, ptrdiff_t n, int threads);
+void FC(relu_backward)(const real *grad_y, const real *x, real *grad_x, ptrdiff_t n, int threads);
+void FC(dropout_forward)(const real *x, real *y, uint8_t *mask, double p, uint64_t seed, ptrdiff_t units,
+                         ptrdiff_t unit, int threads);
+void FC(dropout_backward)(const real *grad_y, const uint8_t *mask, real *grad_x, double p, ptrdiff_t units,
+                          ptrdiff_t unit, int threads);
+void FC(softmax_forward)(const real *x, real *y, ptrdiff_t rows, ptrdiff_t n, int log, int threads);
+void FC(softmax_backward)(const real *grad_y, const real *y, real *grad_x, ptrdiff_t rows, ptrdiff_t n, int log,
+                          int threads);
+void FC(cross_entropy_forward)(const real *x, const int64_t *target, const real *weight, int64_t ignore_index,
+                               double label_smoothing, real *losses, ptrdiff_t rows, ptrdiff_t n, int threads);
+void FC(cross_entropy_backward)(const real *scale, const real *x, const int64_t *target, const real *weight,
+                                int64_t ignore_index, double label_smoothing, real *grad_x, ptrdiff_t rows, ptrdiff_t n,
+                                int threads);
+void FC(sgd_step)(real *param, const real *grad, real *velocity, ptrdiff_t n, double lr, double momentum,
+                  double dampening, double weight_decay, int nesterov, int first, int threads);
+void FC(adam_step)(real *param, const real *grad, real *exp_avg, real *exp_avg_sq, ptrdiff_t n, double lr, double beta1,
+                   double beta2, double eps, double weight_decay, int decoupled, int64_t step, int threads);
+void FC(gather_images)(const uint8_t *images, const int64_t *index, real *out, ptrdiff_t rows, ptrdiff_t d,
+                       double scale, double offset, int threads);

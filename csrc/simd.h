@@ -1,0 +1,101 @@
+/* The vector vocabulary that kernels are written in.
+ *
+ * A unit in isa/ defines one of FC_ISA_AVX512, FC_ISA_AVX2, FC_ISA_NEON (or none: SSE2 on x86-64, plain GCC vectors
+ * elsewhere) and includes this header.  A vector is a GCC vector type, so + - * / and comparisons are plain C; what
+ * plain C cannot say is named here, with the suffix of the element type: f32 or f64.
+ *
+ *   vec_f32, ivec_f32        a vector of floats; the integer vector of the same shape (comparisons give 0 or -1 lanes)
+ *   load(p) store(p, v)      unaligned, whole vector
+ *   load_n(p, n) store_n     the first n lanes, 0 <= n <= lanes; the others load as 0 and are not stored or touched
+ *   set1(x)  fma(a, b, c)    x in all lanes; a*b + c (rounded once where the instruction set has it)
+ *   max(a, b)                a > b ? a : b per lane: b where either is NaN
+ *   sqrt(a)
+ *   select(m, a, b)          m lane ? a : b, m the result of a comparison;  iselect: the same for integer vectors
+ *   sum(a)                   of the lanes, by halves: a fixed order
+ *
+ * and, per element type through lanes.h: interleave, deinterleave and transpose. */
+#ifndef FC_SIMD_H
+#define FC_SIMD_H
+
+#include "real.h"
+#include <math.h>
+#include <string.h>
+
+#define FC_INLINE static inline __attribute__((always_inline))
+
+#if defined(FC_ISA_AVX512)
+#define FC_VBYTES 64
+#elif defined(FC_ISA_AVX2)
+#define FC_VBYTES 32
+#else
+#define FC_VBYTES 16
+#endif
+
+typedef float vec_f32 __attribute__((vector_size(FC_VBYTES)));
+typedef double vec_f64 __attribute__((vector_size(FC_VBYTES)));
+typedef int32_t ivec_f32 __attribute__((vector_size(FC_VBYTES)));
+typedef int64_t ivec_f64 __attribute__((vector_size(FC_VBYTES)));
+typedef uint32_t uvec __attribute__((vector_size(FC_VBYTES)));
+
+typedef float vec_unaligned_f32 __attribute__((vector_size(FC_VBYTES), aligned(4), may_alias));
+typedef double vec_unaligned_f64 __attribute__((vector_size(FC_VBYTES), aligned(8), may_alias));
+
+#define FC_LANES_f32 (FC_VBYTES / 4)
+#define FC_LANES_f64 (FC_VBYTES / 8)
+
+FC_INLINE vec_f32 load_f32(const float *p) { return *(const vec_unaligned_f32 *)p; }
+FC_INLINE vec_f64 load_f64(const double *p) { return *(const vec_unaligned_f64 *)p; }
+FC_INLINE void store_f32(float *p, vec_f32 v) { *(vec_unaligned_f32 *)p = v; }
+FC_INLINE void store_f64(double *p, vec_f64 v) { *(vec_unaligned_f64 *)p = v; }
+/* x - 0 is x in every bit, so this is a plain broadcast. */
+FC_INLINE vec_f32 set1_f32(float x) { return x - (vec_f32){0}; }
+FC_INLINE vec_f64 set1_f64(double x) { return x - (vec_f64){0}; }
+
+#if defined(FC_ISA_AVX512)
+#include "simd/avx512.h"
+#elif defined(FC_ISA_AVX2)
+#include "simd/avx2.h"
+#elif defined(__aarch64__)
+#include "simd/neon.h"
+#elif defined(__SSE2__)
+#include "simd/sse2.h"
+#else
+#include "simd/portable.h"
+#endif
+
+FC_INLINE float sum_f32(vec_f32 v) {
+    float lane[FC_LANES_f32];
+    store_f32(lane, v);
+    for (int half = FC_LANES_f32 / 2; half > 0; half /= 2)
+        for (int i = 0; i < half; i++) lane[i] += lane[i + half];
+    return lane[0];
+}
+
+FC_INLINE double sum_f64(vec_f64 v) {
+    double lane[FC_LANES_f64];
+    store_f64(lane, v);
+    for (int half = FC_LANES_f64 / 2; half > 0; half /= 2)
+        for (int i = 0; i < half; i++) lane[i] += lane[i + half];
+    return lane[0];
+}
+
+/* The short names, resolved to the element type of the template at hand. */
+#define vec FC(vec)
+#define ivec FC(ivec)
+#define vec_load FC(load)
+#define vec_store FC(store)
+#define vec_load_n FC(load_n)
+#define vec_store_n FC(store_n)
+#define vec_set1 FC(set1)
+#define vec_fma FC(fma)
+#define vec_max FC(max)
+#define vec_sqrt FC(sqrt)
+#define vec_select FC(select)
+#define ivec_select FC(iselect)
+#define vec_sum FC(sum)
+#define vec_interleave FC(interleave)
+#define vec_deinterleave FC(deinterleave)
+#define vec_transpose FC(transpose)
+#define LANES FC(FC_LANES)
+
+#endif

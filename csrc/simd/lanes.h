@@ -1,0 +1,102 @@
+/* Moving lanes about: interleave, deinterleave, transpose, for one element type.
+ *
+ * A shuffle wants its lane numbers as literals, so they are written out for each vector length. */
+
+#if FC_VBYTES == 64 && FC_REAL_BYTES == 4
+#define INTERLEAVE_LOW 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define INTERLEAVE_HIGH 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+#define EVEN_LANES 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
+#define ODD_LANES 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31
+#define SWAP_1_LOW 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30
+#define SWAP_1_HIGH 1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31
+#define SWAP_2_LOW 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29
+#define SWAP_2_HIGH 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31
+#define SWAP_4_LOW 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27
+#define SWAP_4_HIGH 4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31
+#define SWAP_8_LOW 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23
+#define SWAP_8_HIGH 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31
+#elif FC_VBYTES / FC_REAL_BYTES == 8
+#define INTERLEAVE_LOW 0, 8, 1, 9, 2, 10, 3, 11
+#define INTERLEAVE_HIGH 4, 12, 5, 13, 6, 14, 7, 15
+#define EVEN_LANES 0, 2, 4, 6, 8, 10, 12, 14
+#define ODD_LANES 1, 3, 5, 7, 9, 11, 13, 15
+#define SWAP_1_LOW 0, 8, 2, 10, 4, 12, 6, 14
+#define SWAP_1_HIGH 1, 9, 3, 11, 5, 13, 7, 15
+#define SWAP_2_LOW 0, 1, 8, 9, 4, 5, 12, 13
+#define SWAP_2_HIGH 2, 3, 10, 11, 6, 7, 14, 15
+#define SWAP_4_LOW 0, 1, 2, 3, 8, 9, 10, 11
+#define SWAP_4_HIGH 4, 5, 6, 7, 12, 13, 14, 15
+#elif FC_VBYTES / FC_REAL_BYTES == 4
+#define INTERLEAVE_LOW 0, 4, 1, 5
+#define INTERLEAVE_HIGH 2, 6, 3, 7
+#define EVEN_LANES 0, 2, 4, 6
+#define ODD_LANES 1, 3, 5, 7
+#define SWAP_1_LOW 0, 4, 2, 6
+#define SWAP_1_HIGH 1, 5, 3, 7
+#define SWAP_2_LOW 0, 1, 4, 5
+#define SWAP_2_HIGH 2, 3, 6, 7
+#else
+#define INTERLEAVE_LOW 0, 2
+#define INTERLEAVE_HIGH 1, 3
+#define EVEN_LANES 0, 2
+#define ODD_LANES 1, 3
+#define SWAP_1_LOW 0, 2
+#define SWAP_1_HIGH 1, 3
+#endif
+
+#ifndef FC_SHUFFLE
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_shufflevector)
+#define FC_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#endif
+#endif
+#ifndef FC_SHUFFLE
+#define FC_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (ivec){__VA_ARGS__})
+#endif
+#endif
+
+/* a0 b0 a1 b1 ... in *low, *high */
+FC_INLINE void vec_interleave(vec a, vec b, vec *low, vec *high) {
+    *low = FC_SHUFFLE(a, b, INTERLEAVE_LOW);
+    *high = FC_SHUFFLE(a, b, INTERLEAVE_HIGH);
+}
+
+/* The even and the odd elements of the sequence a, b. */
+FC_INLINE void vec_deinterleave(vec a, vec b, vec *even, vec *odd) {
+    *even = FC_SHUFFLE(a, b, EVEN_LANES);
+    *odd = FC_SHUFFLE(a, b, ODD_LANES);
+}
+
+/* rows[i] lane j <-> rows[j] lane i: for each bit d of the two numbers, exchange it between row and lane. */
+#define SWAP_BIT(d)                                                  \
+    _Pragma("GCC unroll 16") for (int i = 0; i < LANES; i++) if (!(i & d)) { \
+        vec low = FC_SHUFFLE(rows[i], rows[i + d], SWAP_##d##_LOW);  \
+        rows[i + d] = FC_SHUFFLE(rows[i], rows[i + d], SWAP_##d##_HIGH); \
+        rows[i] = low;                                               \
+    }
+FC_INLINE void vec_transpose(vec rows[LANES]) {
+    SWAP_BIT(1)
+#ifdef SWAP_2_LOW
+    SWAP_BIT(2)
+#endif
+#ifdef SWAP_4_LOW
+    SWAP_BIT(4)
+#endif
+#ifdef SWAP_8_LOW
+    SWAP_BIT(8)
+#endif
+}
+#undef SWAP_BIT
+
+#undef INTERLEAVE_LOW
+#undef INTERLEAVE_HIGH
+#undef EVEN_LANES
+#undef ODD_LANES
+#undef SWAP_1_LOW
+#undef SWAP_1_HIGH
+#undef SWAP_2_LOW
+#undef SWAP_2_HIGH
+#undef SWAP_4_LOW
+#undef SWAP_4_HIGH
+#undef SWAP_8_LOW
+#undef SWAP_8_HIGH

@@ -1,0 +1,249 @@
+"""Types of the compiled module: one thin function per C entry point, no logic.
+
+Every array handed in is C-contiguous, of one dtype (float32 or float64) per call unless said otherwise, and already
+validated: nothing here checks shapes.  Results are written into arrays that the caller allocated with `empty`.
+`threads` is the most threads the call may use; small problems use fewer.
+"""
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float32] | NDArray[np.float64]
+
+# -- memory: NumPy arrays whose storage comes from a bounded cache of freed blocks (64-byte aligned) -------------------
+
+def empty(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]: ...
+def memory_cached() -> int: ...
+def memory_limit() -> int: ...
+def set_memory_limit(limit: int) -> None: ...
+def memory_release() -> int: ...
+
+# -- what this machine has, and which table of kernels is in use -----------------------------------------------------
+
+def cpu_info() -> dict[str, Any]: ...
+def available_isas() -> list[str]: ...
+def active_isa() -> str: ...
+def select_isa(name: str) -> None: ...
+def openmp_max_threads() -> int: ...
+def openmp_version() -> int: ...
+def openmp_pause() -> int: ...
+
+# -- convolution -----------------------------------------------------------------------------------------------------
+
+class Conv2dProblem:
+    """The sizes of one convolution.  x (N, C, H, W); weight (K, C // groups, R, S); y (N, K, OH, OW)."""
+
+    N: Final[int]
+    C: Final[int]
+    H: Final[int]
+    W: Final[int]
+    K: Final[int]
+    R: Final[int]
+    S: Final[int]
+    OH: Final[int]
+    OW: Final[int]
+    stride_h: Final[int]
+    stride_w: Final[int]
+    pad_top: Final[int]
+    pad_left: Final[int]
+    dilation_h: Final[int]
+    dilation_w: Final[int]
+    groups: Final[int]
+    def __init__(
+        self,
+        N: int,
+        C: int,
+        H: int,
+        W: int,
+        K: int,
+        R: int,
+        S: int,
+        OH: int,
+        OW: int,
+        stride_h: int,
+        stride_w: int,
+        pad_top: int,
+        pad_left: int,
+        dilation_h: int,
+        dilation_w: int,
+        groups: int,
+    ) -> None: ...
+
+def conv2d_forward(
+    problem: Conv2dProblem,
+    x: FloatArray,
+    weight: FloatArray,
+    bias: FloatArray | None,
+    y: FloatArray,
+    threads: int,
+) -> None: ...
+def conv2d_grad_x(
+    problem: Conv2dProblem, grad_y: FloatArray, weight: FloatArray, grad_x: FloatArray, threads: int
+) -> None: ...
+def conv2d_grad_weight(
+    problem: Conv2dProblem, grad_y: FloatArray, x: FloatArray, grad_weight: FloatArray, threads: int
+) -> None: ...
+def conv2d_grad_bias(problem: Conv2dProblem, grad_y: FloatArray, grad_bias: FloatArray, threads: int) -> None: ...
+
+# -- pooling ---------------------------------------------------------------------------------------------------------
+
+class Pool2dProblem:
+    """The sizes of one pooling.  x (N, C, H, W); y (N, C, OH, OW); padding the same on both sides of an axis."""
+
+    N: Final[int]
+    C: Final[int]
+    H: Final[int]
+    W: Final[int]
+    OH: Final[int]
+    OW: Final[int]
+    kernel_h: Final[int]
+    kernel_w: Final[int]
+    stride_h: Final[int]
+    stride_w: Final[int]
+    pad_h: Final[int]
+    pad_w: Final[int]
+    dilation_h: Final[int]
+    dilation_w: Final[int]
+    def __init__(
+        self,
+        N: int,
+        C: int,
+        H: int,
+        W: int,
+        OH: int,
+        OW: int,
+        kernel_h: int,
+        kernel_w: int,
+        stride_h: int,
+        stride_w: int,
+        pad_h: int,
+        pad_w: int,
+        dilation_h: int,
+        dilation_w: int,
+    ) -> None: ...
+
+# winners: the winner's position r * kernel_w + s inside its window, for windows of at most 256 elements; or None.
+# indices: its flat position h * W + w in the input plane; or None.
+def max_pool2d_forward(
+    problem: Pool2dProblem,
+    x: FloatArray,
+    y: FloatArray,
+    winners: NDArray[np.uint8] | None,
+    indices: NDArray[np.int64] | None,
+    threads: int,
+) -> None: ...
+def max_pool2d_backward_winners(
+    problem: Pool2dProblem, grad_y: FloatArray, winners: NDArray[np.uint8], grad_x: FloatArray, threads: int
+) -> None: ...
+
+# grad_y, indices (planes, n); grad_x (planes, m).  False when an index lies outside 0 .. m-1 (grad_x is then undefined).
+def max_pool2d_backward(
+    grad_y: FloatArray, indices: NDArray[np.int64], grad_x: FloatArray, planes: int, threads: int
+) -> bool: ...
+
+# divisor_override 0 means none.
+def avg_pool2d_forward(
+    problem: Pool2dProblem, x: FloatArray, y: FloatArray, count_include_pad: bool, divisor_override: int, threads: int
+) -> None: ...
+def avg_pool2d_backward(
+    problem: Pool2dProblem,
+    grad_y: FloatArray,
+    grad_x: FloatArray,
+    count_include_pad: bool,
+    divisor_override: int,
+    threads: int,
+) -> None: ...
+
+# -- linear: x (M, I), weight (O, I), y (M, O) -------------------------------------------------------------------------
+
+def linear_forward(
+    x: FloatArray, weight: FloatArray, bias: FloatArray | None, y: FloatArray, threads: int
+) -> None: ...
+def linear_grad_x(grad_y: FloatArray, weight: FloatArray, grad_x: FloatArray, threads: int) -> None: ...
+def linear_grad_weight(grad_y: FloatArray, x: FloatArray, grad_weight: FloatArray, threads: int) -> None: ...
+def linear_grad_bias(grad_y: FloatArray, grad_bias: FloatArray, threads: int) -> None: ...
+
+# -- element by element ----------------------------------------------------------------------------------------------
+
+def relu_forward(x: FloatArray, y: FloatArray, threads: int) -> None: ...
+
+# x may be the input or the output of the forward pass.
+def relu_backward(grad_y: FloatArray, x: FloatArray, grad_x: FloatArray, threads: int) -> None: ...
+
+# One random number a unit of `unit` neighbouring elements: mask (x.size // unit,), 1 where the unit is kept.
+def dropout_forward(
+    x: FloatArray, y: FloatArray, mask: NDArray[np.uint8], p: float, seed: int, unit: int, threads: int
+) -> None: ...
+def dropout_backward(
+    grad_y: FloatArray, mask: NDArray[np.uint8], grad_x: FloatArray, p: float, unit: int, threads: int
+) -> None: ...
+
+# -- rows: x (rows, n) -----------------------------------------------------------------------------------------------
+
+def softmax_forward(x: FloatArray, y: FloatArray, log: bool, threads: int) -> None: ...
+def softmax_backward(grad_y: FloatArray, y: FloatArray, grad_x: FloatArray, log: bool, threads: int) -> None: ...
+
+# losses (rows,): loss of each row before any reduction, 0 where target == ignore_index.
+# With weight w: loss = (1 - a) w[t] (-log p[t]) + a / n * sum_c w[c] (-log p[c]), a the label smoothing.
+def cross_entropy_forward(
+    x: FloatArray,
+    target: NDArray[np.int64],
+    weight: FloatArray | None,
+    ignore_index: int,
+    label_smoothing: float,
+    losses: FloatArray,
+    threads: int,
+) -> None: ...
+
+# grad_x[i] = scale[i] * d losses[i] / d x[i]
+def cross_entropy_backward(
+    scale: FloatArray,
+    x: FloatArray,
+    target: NDArray[np.int64],
+    weight: FloatArray | None,
+    ignore_index: int,
+    label_smoothing: float,
+    grad_x: FloatArray,
+    threads: int,
+) -> None: ...
+
+# -- optimisers: param and its state are updated in place --------------------------------------------------------------
+
+# velocity None means momentum 0; first: velocity is set to the gradient instead of being blended with it.
+def sgd_step(
+    param: FloatArray,
+    grad: FloatArray,
+    velocity: FloatArray | None,
+    lr: float,
+    momentum: float,
+    dampening: float,
+    weight_decay: float,
+    nesterov: bool,
+    first: bool,
+    threads: int,
+) -> None: ...
+
+# step counts from 1.  decoupled: AdamW (param *= 1 - lr * weight_decay), else weight_decay * param joins the gradient.
+def adam_step(
+    param: FloatArray,
+    grad: FloatArray,
+    exp_avg: FloatArray,
+    exp_avg_sq: FloatArray,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,
+    step: int,
+    threads: int,
+) -> None: ...
+
+# -- data --------------------------------------------------------------------------------------------------------------
+
+# out[i] = images[index[i]] * scale + offset; images (M, D) uint8, index (B,) int64 in range, out (B, D).
+def gather_images(
+    images: NDArray[np.uint8], index: NDArray[np.int64], out: FloatArray, scale: float, offset: float, threads: int
+) -> None: ...
