@@ -1,0 +1,38 @@
+"""The naive NumPy twin of every op: same names, same signatures, obvious loops.
+
+Read a function here next to its formula, then the kernel of the same name in csrc/kernels.  Nothing here is fast and
+nothing here checks its arguments beyond what it needs; the tests measure the kernels against it.  Sums are taken in
+float64 (in longdouble where the input is longdouble) and the result is cast back to the input's dtype.
+"""
+
+from .avg_pool2d import avg_pool2d, avg_pool2d_backward
+from .conv2d import conv2d, conv2d_backward
+from .cross_entropy import cross_entropy, cross_entropy_backward
+from .dropout import dropout, dropout2d, dropout2d_backward, dropout_backward
+from .linear import linear, linear_backward
+from .max_pool2d import max_pool2d, max_pool2d_backward
+from .relu import relu, relu_backward
+from .softmax import log_softmax, log_softmax_backward, softmax, softmax_backward
+
+__all__ = [
+    "avg_pool2d",
+    "avg_pool2d_backward",
+    "conv2d",
+    "conv2d_backward",
+    "cross_entropy",
+    "cross_entropy_backward",
+    "dropout",
+    "dropout2d",
+    "dropout2d_backward",
+    "dropout_backward",
+    "linear",
+    "linear_backward",
+    "log_softmax",
+    "log_softmax_backward",
+    "max_pool2d",
+    "max_pool2d_backward",
+    "relu",
+    "relu_backward",
+    "softmax",
+    "softmax_backward",
+]
