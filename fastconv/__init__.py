@@ -1,0 +1,88 @@
+"""fastconv: fast 2-D convolution and pooling for NumPy arrays, forward and backward, and a small network layer on top.
+
+The operations are here; the parts that build on them (fastconv.nn, fastconv.optim, fastconv.data, ...) are imported
+when they are first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+# First, as it loads the compiled module.
+from fastconv._threads import get_num_threads, set_num_threads, threads
+
+# isort: split
+from fastconv._config import cpu_info, release_memory, show_config
+from fastconv._precision import get_float32_precision, set_float32_precision
+from fastconv._validation import ShapeError
+from fastconv._version import __version__
+from fastconv.ops import (
+    avg_pool2d,
+    avg_pool2d_backward,
+    conv2d,
+    conv2d_backward,
+    cross_entropy,
+    cross_entropy_backward,
+    dropout,
+    dropout2d,
+    dropout2d_backward,
+    dropout_backward,
+    linear,
+    linear_backward,
+    log_softmax,
+    log_softmax_backward,
+    max_pool2d,
+    max_pool2d_backward,
+    relu,
+    relu_backward,
+    softmax,
+    softmax_backward,
+)
+
+__all__ = [
+    "ShapeError",
+    "__version__",
+    "avg_pool2d",
+    "avg_pool2d_backward",
+    "conv2d",
+    "conv2d_backward",
+    "cpu_info",
+    "cross_entropy",
+    "cross_entropy_backward",
+    "dropout",
+    "dropout2d",
+    "dropout2d_backward",
+    "dropout_backward",
+    "get_float32_precision",
+    "get_num_threads",
+    "linear",
+    "linear_backward",
+    "log_softmax",
+    "log_softmax_backward",
+    "max_pool2d",
+    "max_pool2d_backward",
+    "release_memory",
+    "relu",
+    "relu_backward",
+    "set_float32_precision",
+    "set_num_threads",
+    "show_config",
+    "softmax",
+    "softmax_backward",
+    "threads",
+]
+
+_SUBMODULES = ("data", "models", "nn", "optim", "reference", "schedules", "training")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _SUBMODULES:
+        return importlib.import_module(f"fastconv.{name}")
+    if name == "Trainer":
+        return importlib.import_module("fastconv.training").Trainer
+    raise AttributeError(f"module 'fastconv' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_SUBMODULES, "Trainer"})

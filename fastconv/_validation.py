@@ -1,0 +1,675 @@
+"""The one place where arguments are checked and output shapes computed.
+
+1. An op calls one `check_*` function (or a few of the small checks) before it allocates anything.  What comes back is
+   ready for the compiled module: plain ndarrays of one dtype, C-contiguous, aligned and in native byte order, and a
+   problem object with every size in it.  Nothing is ever changed in place.
+2. Types and dtypes that are wrong give TypeError, shapes and values ShapeError.  Each message names the op and the
+   argument, says what it got, and what would be right.
+3. The common call is quick: a few type checks, then one `functools.lru_cache` keyed on the shapes and on plain ints.
+   True == 1 == 1.0 and all three have the same hash, so everything that is not an exact `int`, a pair of exact `int`
+   or a `str` is turned into one before it gets near a cache.  Refused calls are not cached (an exception never is).
+4. All sizes are Python ints until they are known to fit: no product computed from user input can overflow.
+5. float32 and float64 arrays in native byte order are accepted.  Byte-swapped arrays are refused, not converted: a
+   call keeps its input's dtype, and a copy on every call would hide what `x.astype(numpy.float32)` does once.
+   Subclasses of ndarray are taken as the arrays they hold, but masked arrays are refused: their mask would be ignored.
+"""
+
+from __future__ import annotations
+
+import operator
+from functools import lru_cache
+from math import prod
+from numbers import Real
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy import ndarray
+
+from fastconv import _kernels
+from fastconv._kernels import Conv2dProblem, Pool2dProblem
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array: TypeAlias = NDArray[Any]
+
+Size: TypeAlias = int | tuple[int, int]
+Need: TypeAlias = tuple[bool, bool, bool]
+
+F32 = np.dtype(np.float32)
+F64 = np.dtype(np.float64)
+I64 = np.dtype(np.int64)
+U8 = np.dtype(np.uint8)
+
+# An array of 2**59 float64 is 2**62 bytes: more than any machine has, and far enough from 2**63 that C may add to it.
+MAX_ELEMENTS = 2**59
+# Multiplications of one call.  2**62 of them take months: such a call is a mistake, and C may count them in an int64.
+MAX_PRODUCTS = 2**62
+
+
+class ShapeError(ValueError, RuntimeError):
+    """A shape, a size or a value that does not fit the operation.
+
+    It is a ValueError, as NumPy raises for the same mistakes, and a RuntimeError, as PyTorch does.
+    """
+
+
+# -- messages ----------------------------------------------------------------------------------------------------------
+
+
+def describe(value: object) -> str:
+    """What the caller passed, in a few words, for an error message."""
+    if isinstance(value, np.ma.MaskedArray):
+        return f"a masked array of {value.dtype} of shape {value.shape}"
+    if isinstance(value, ndarray):
+        return f"an array of {_dtype_name(value.dtype)} of shape {value.shape}"
+    if value is None:
+        return "None"
+    if isinstance(value, int) and value.bit_length() > 128:
+        return f"an int of {value.bit_length()} bits"
+    if type(value) is int:
+        return str(value)
+    if type(value) in (tuple, list) and len(value) <= 8:  # type: ignore[arg-type]
+        inside = ", ".join(_describe_element(element) for element in value)  # type: ignore[attr-defined]
+        return f"({inside})" if type(value) is tuple else f"[{inside}]"
+    if isinstance(value, str | float | complex | bool | np.generic):
+        text = repr(value)
+        return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(value).__name__})"
+    return f"a {type(value).__name__}"
+
+
+def _describe_element(element: object) -> str:
+    if isinstance(element, float | str | bool):
+        text = repr(element)
+        return text if len(text) <= 60 else text[:57] + "..."
+    return f"a {type(element).__name__}" if isinstance(element, tuple | list) else describe(element)
+
+
+def _dtype_name(dtype: np.dtype[Any]) -> str:
+    return dtype.name if dtype.isnative else f"byte-swapped {dtype.name}"
+
+
+# -- numbers -----------------------------------------------------------------------------------------------------------
+
+
+def integer(op: str, name: str, value: object) -> int:
+    """A plain int from anything with __index__ but a bool, which is a slip more often than a size."""
+    if type(value) is int:
+        return value
+    if not isinstance(value, bool | np.bool_):
+        try:
+            return int(operator.index(value))  # type: ignore[arg-type]
+        except TypeError:
+            pass
+    raise TypeError(f"{op}: {name} must be an int, got {describe(value)}")
+
+
+def size(op: str, name: str, value: object) -> Size:
+    """A plain int or a pair of plain ints, fit to be part of a cache key; how large it may be is checked later."""
+    if type(value) is int:
+        return value
+    if isinstance(value, tuple | list):
+        if len(value) == 2 and type(value) is tuple and type(value[0]) is int and type(value[1]) is int:
+            return value
+        if len(value) != 2:
+            raise ShapeError(f"{op}: {name} must be an int or a pair of ints (height, width), got {describe(value)}")
+        return integer(op, f"{name}[0]", value[0]), integer(op, f"{name}[1]", value[1])
+    if not isinstance(value, bool | np.bool_):
+        try:
+            return int(operator.index(value))  # type: ignore[arg-type]
+        except TypeError:
+            pass
+    raise TypeError(f"{op}: {name} must be an int or a pair of ints (height, width), got {describe(value)}")
+
+
+def pair(op: str, name: str, value: Size, least: int) -> tuple[int, int]:
+    """(height, width) of a size, both at least `least`."""
+    height, width = (value, value) if isinstance(value, int) else value
+    if height < least or width < least:
+        raise ShapeError(f"{op}: {name} must be at least {least}, got {describe(value)}")
+    return height, width
+
+
+def flag(op: str, name: str, value: object) -> bool:
+    if value is True or value is False:
+        return value
+    if isinstance(value, np.bool_):
+        return bool(value)
+    raise TypeError(f"{op}: {name} must be a bool, got {describe(value)}")
+
+
+def number(op: str, name: str, value: object) -> float:
+    """A float from any real number (int, float, NumPy's scalars and 0-d arrays of them), not from bool or str."""
+    if isinstance(value, ndarray) and value.ndim == 0 and value.dtype.kind in "fiu":
+        value = value[()]
+    if type(value) is not float and (not isinstance(value, Real) or isinstance(value, bool | np.bool_)):
+        raise TypeError(f"{op}: {name} must be a number, got {describe(value)}")
+    try:
+        return float(value)
+    except OverflowError:
+        raise ShapeError(f"{op}: {name} must fit a float, got {describe(value)}") from None
+
+
+def number_between(op: str, name: str, value: object, low: float, high: float) -> float:
+    result = number(op, name, value)
+    if not low <= result <= high:  # NaN compares false, and is refused
+        raise ShapeError(f"{op}: {name} must be between {low:g} and {high:g}, got {describe(value)}")
+    return result
+
+
+def one_of(op: str, name: str, value: object, choices: tuple[str, ...]) -> str:
+    wanted = ", ".join(repr(choice) for choice in choices)
+    if not isinstance(value, str):
+        raise TypeError(f"{op}: {name} must be one of {wanted}, got {describe(value)}")
+    if value not in choices:
+        raise ShapeError(f"{op}: {name} must be one of {wanted}, got {describe(value)}")
+    return value
+
+
+def needed(op: str, need: object) -> Need:
+    """Which of (grad_x, grad_weight, grad_bias) the caller wants."""
+    if not isinstance(need, tuple | list):
+        raise TypeError(f"{op}: need must be a tuple of three bools (x, weight, bias), got {describe(need)}")
+    if len(need) != 3:
+        raise ShapeError(f"{op}: need must hold three bools (x, weight, bias), got {describe(need)}")
+    return flag(op, "need[0]", need[0]), flag(op, "need[1]", need[1]), flag(op, "need[2]", need[2])
+
+
+def shape_tuple(op: str, name: str, value: object, ndims: tuple[int, ...]) -> tuple[int, ...]:
+    """A shape given as a tuple or list of ints, none negative."""
+    if type(value) is not tuple:
+        if not isinstance(value, tuple | list):
+            raise TypeError(f"{op}: {name} must be a tuple of ints, got {describe(value)}")
+        value = tuple(value)
+    if len(value) not in ndims:
+        wanted = " or ".join(str(ndim) for ndim in ndims)
+        raise ShapeError(f"{op}: {name} must have {wanted} sizes, got {describe(value)}")
+    shape = tuple([integer(op, f"{name}[{i}]", element) for i, element in enumerate(value)])
+    if min(shape) < 0:
+        raise ShapeError(f"{op}: {name} must not have negative sizes, got {describe(shape)}")
+    return shape
+
+
+def generator(op: str, rng: object) -> np.random.Generator | None:
+    if rng is None or isinstance(rng, np.random.Generator):
+        return rng
+    raise TypeError(
+        f"{op}: rng must be a numpy.random.Generator or None, got {describe(rng)}; "
+        f"make one with numpy.random.default_rng"
+    )
+
+
+# -- arrays ------------------------------------------------------------------------------------------------------------
+
+
+def floats(op: str, name: str, value: object) -> Array:
+    """A plain ndarray of float32 or float64, whatever its layout."""
+    if type(value) is ndarray:
+        dtype = value.dtype
+        if dtype is F32 or dtype is F64:
+            return value
+    return _floats_slow(op, name, value)
+
+
+def _floats_slow(op: str, name: str, value: object) -> Array:
+    array = _plain(op, name, value, "float32 or float64")
+    dtype = array.dtype
+    if dtype in (F32, F64):  # dtypes that are equal but not the same object, such as those with metadata
+        return array
+    if dtype.kind == "f" and not dtype.isnative:
+        raise TypeError(
+            f"{op}: {name} must be in native byte order, got {describe(array)}; "
+            f"convert it with {name}.astype(numpy.{dtype.name})"
+        )
+    raise TypeError(f"{op}: {name} must be an array of float32 or float64, got {describe(array)}")
+
+
+def _plain(op: str, name: str, value: object, wanted: str) -> Array:
+    """A plain ndarray of a subclass of it; masked arrays and everything else are refused."""
+    if not isinstance(value, ndarray):
+        raise TypeError(f"{op}: {name} must be a NumPy array of {wanted}, got {describe(value)}")
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(
+            f"{op}: {name} must not be masked, got {describe(value)}; the mask would be ignored, "
+            f"use {name}.filled(value) or {name}.data"
+        )
+    return np.asarray(value)
+
+
+def floats_like(op: str, name: str, value: object, like_name: str, like: Array) -> Array:
+    """`floats`, of the dtype of another argument."""
+    array = floats(op, name, value)
+    if array.dtype is not like.dtype and array.dtype != like.dtype:
+        raise TypeError(f"{op}: {name} is {array.dtype} but {like_name} is {like.dtype}; expected the same dtype")
+    return array
+
+
+def floats_shaped(
+    op: str, name: str, value: object, like_name: str, like: Array, shape: tuple[int, ...], meaning: str
+) -> Array:
+    """`floats_like` of exactly this shape."""
+    array = floats_like(op, name, value, like_name, like)
+    if array.shape != shape:
+        raise ShapeError(f"{op}: {name} has shape {array.shape}, expected {meaning} {shape}")
+    return array
+
+
+def exact_dtype(op: str, name: str, value: object, dtype: np.dtype[Any]) -> Array:
+    """A plain ndarray of one dtype, such as int64 indices or a uint8 mask."""
+    if type(value) is ndarray and value.dtype is dtype:
+        return value
+    array = _plain(op, name, value, dtype.name)
+    if array.dtype != dtype:
+        raise TypeError(f"{op}: {name} must be an array of {dtype.name}, got {describe(array)}")
+    return array
+
+
+def contiguous(array: Array) -> Array:
+    """The array itself where it is C-contiguous and aligned, else a copy of it that is.
+
+    Callers on the quick path ask `array.flags.carray` first (true for such arrays, unless they are read-only).
+    """
+    flags = array.flags
+    if flags.c_contiguous and flags.aligned:
+        return array
+    copy = _kernels.empty(array.shape, array.dtype)
+    np.copyto(copy, array)
+    return copy
+
+
+def fits(op: str, what: str, shape: tuple[int, ...]) -> None:
+    """Refuse a shape of more elements than any memory holds; a size of 0 does not excuse the others."""
+    if prod([max(extent, 1) for extent in shape]) > MAX_ELEMENTS:
+        raise ShapeError(f"{op}: {what} is too large: shape {describe(shape)} has more than 2**59 elements")
+
+
+def _layout(op: str, name: str, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+    """(N, C, H, W) of an array of shape (N, C, H, W) or (C, H, W)."""
+    if len(shape) == 4:
+        n, c, h, w = shape
+    elif len(shape) == 3:
+        n, (c, h, w) = 1, shape
+    else:
+        raise ShapeError(f"{op}: {name} must have shape (N, C, H, W) or (C, H, W), got shape {shape}")
+    if not (c and h and w):
+        raise ShapeError(f"{op}: {name} must not be empty but for its batch size, got shape {shape}")
+    return n, c, h, w
+
+
+# -- convolution -------------------------------------------------------------------------------------------------------
+
+
+def check_conv2d(
+    op: str, x: object, weight: object, bias: object, stride: object, padding: object, dilation: object, groups: object
+) -> tuple[Array, Array, Array | None, Conv2dProblem, tuple[int, ...]]:
+    """Arrays ready for the compiled module, the problem, and the shape of y."""
+    x = floats(op, "x", x)
+    weight = floats_like(op, "weight", weight, "x", x)
+    if type(stride) is not int:
+        stride = size(op, "stride", stride)
+    if type(padding) is not int:
+        padding = _conv_padding(op, padding)
+    if type(dilation) is not int:
+        dilation = size(op, "dilation", dilation)
+    if type(groups) is not int:
+        groups = integer(op, "groups", groups)
+    problem, y_shape, bias_shape = _conv2d(op, x.shape, weight.shape, stride, padding, dilation, groups)
+    if bias is not None:
+        bias = floats_like(op, "bias", bias, "x", x)
+        if bias.shape != bias_shape:
+            raise ShapeError(
+                f"{op}: bias has shape {bias.shape} but weight has {bias_shape[0]} output channels; "
+                f"expected bias of shape {bias_shape}"
+            )
+        if not bias.flags.carray:
+            bias = contiguous(bias)
+    if not x.flags.carray:
+        x = contiguous(x)
+    if not weight.flags.carray:
+        weight = contiguous(weight)
+    return x, weight, bias, problem, y_shape
+
+
+def _conv_padding(op: str, padding: object) -> Size | str:
+    if isinstance(padding, str):
+        if padding in ("same", "valid"):
+            return str(padding)
+        raise ShapeError(f"{op}: padding must be an int, a pair of ints, 'same' or 'valid', got {describe(padding)}")
+    try:
+        return size(op, "padding", padding)
+    except TypeError:
+        if isinstance(padding, tuple | list):
+            raise
+    raise TypeError(f"{op}: padding must be an int, a pair of ints, 'same' or 'valid', got {describe(padding)}")
+
+
+@lru_cache(maxsize=4096)
+def _conv2d(
+    op: str,
+    x_shape: tuple[int, ...],
+    weight_shape: tuple[int, ...],
+    stride: Size,
+    padding: Size | str,
+    dilation: Size,
+    groups: int,
+) -> tuple[Conv2dProblem, tuple[int, ...], tuple[int, ...]]:
+    """The problem, the shape of y and the shape of bias."""
+    n, c, h, w = _layout(op, "x", x_shape)
+    k, r, s = _conv_weight(op, c, x_shape, weight_shape, groups)
+    stride_h, stride_w = pair(op, "stride", stride, 1)
+    dilation_h, dilation_w = pair(op, "dilation", dilation, 1)
+    if padding == "same" and (stride_h, stride_w) != (1, 1):
+        raise ShapeError(f"{op}: padding='same' needs stride 1, got stride={describe(stride)}")
+    top, bottom, left, right = _conv_pads(op, padding, dilation_h * (r - 1), dilation_w * (s - 1))
+    padded = (n, c, h + top + bottom, w + left + right)
+    fits(op, f"x padded with padding={describe(padding)}", padded)
+    window = (dilation_h * (r - 1) + 1, dilation_w * (s - 1) + 1)
+    if window[0] > padded[2] or window[1] > padded[3]:
+        raise ShapeError(
+            f"{op}: weight of shape {weight_shape} with dilation={describe(dilation)} covers {describe(window)} "
+            f"pixels, more than the input of {describe(padded[2:])} after padding"
+        )
+    oh = (padded[2] - window[0]) // stride_h + 1
+    ow = (padded[3] - window[1]) // stride_w + 1
+    fits(op, "the output", (n, k, oh, ow))
+    if max(n, 1) * prod(weight_shape) * oh * ow > MAX_PRODUCTS:
+        raise ShapeError(f"{op}: x of shape {x_shape} with weight of shape {weight_shape} needs over 2**62 products")
+    # A stride larger than the padded input, or the dilation of one tap, changes nothing but could overflow in C.
+    problem = Conv2dProblem(
+        n, c, h, w, k, r, s, oh, ow,
+        min(stride_h, padded[2]), min(stride_w, padded[3]), top, left,
+        dilation_h if r > 1 else 1, dilation_w if s > 1 else 1, groups,
+    )  # fmt: skip
+    return problem, (*x_shape[:-3], k, oh, ow), (k,)
+
+
+def _conv_weight(
+    op: str, c: int, x_shape: tuple[int, ...], weight_shape: tuple[int, ...], groups: int
+) -> tuple[int, int, int]:
+    """(K, R, S), once the channels of x and weight agree."""
+    if len(weight_shape) != 4:
+        raise ShapeError(f"{op}: weight must have shape (K, C // groups, R, S), got shape {weight_shape}")
+    if groups < 1:
+        raise ShapeError(f"{op}: groups must be at least 1, got {describe(groups)}")
+    if c % groups:
+        raise ShapeError(
+            f"{op}: groups must divide the {c} channels of x, got groups={describe(groups)} and x of shape {x_shape}"
+        )
+    k, per_group, r, s = weight_shape
+    if per_group != c // groups:
+        expected = (k, c // groups, r, s)
+        raise ShapeError(
+            f"{op}: weight has {per_group} input channels per group but x has {c} channels with groups={groups}; "
+            f"expected weight of shape {expected}"
+        )
+    if k < 1 or r < 1 or s < 1:
+        raise ShapeError(f"{op}: weight must not be empty, got shape {weight_shape}")
+    if k % groups:
+        raise ShapeError(
+            f"{op}: groups must divide the {k} output channels of weight, got groups={groups} and weight of shape "
+            f"{weight_shape}"
+        )
+    return k, r, s
+
+
+def _conv_pads(op: str, padding: Size | str, total_h: int, total_w: int) -> tuple[int, int, int, int]:
+    """(top, bottom, left, right); 'same' pads the totals, the smaller half first."""
+    if padding == "same":
+        return total_h // 2, total_h - total_h // 2, total_w // 2, total_w - total_w // 2
+    if padding == "valid":
+        return 0, 0, 0, 0
+    pad_h, pad_w = pair(op, "padding", padding, 0)  # type: ignore[arg-type]
+    return pad_h, pad_h, pad_w, pad_w
+
+
+# -- pooling -----------------------------------------------------------------------------------------------------------
+
+
+def check_max_pool2d(
+    op: str,
+    shape: tuple[int, ...],
+    kernel_size: object,
+    stride: object,
+    padding: object,
+    dilation: object,
+    ceil_mode: object,
+) -> tuple[Pool2dProblem, tuple[int, ...], int]:
+    """The problem, the shape of y and the taps of a window, for x of this shape."""
+    if type(kernel_size) is not int:
+        kernel_size = size(op, "kernel_size", kernel_size)
+    if stride is None:
+        stride = kernel_size
+    elif type(stride) is not int:
+        stride = size(op, "stride", stride)
+    if type(padding) is not int:
+        padding = size(op, "padding", padding)
+    if type(dilation) is not int:
+        dilation = size(op, "dilation", dilation)
+    if ceil_mode is not False and ceil_mode is not True:
+        ceil_mode = flag(op, "ceil_mode", ceil_mode)
+    return _pool2d(op, shape, kernel_size, stride, padding, dilation, ceil_mode)
+
+
+def check_avg_pool2d(
+    op: str,
+    shape: tuple[int, ...],
+    kernel_size: object,
+    stride: object,
+    padding: object,
+    ceil_mode: object,
+    count_include_pad: object,
+    divisor_override: object,
+) -> tuple[Pool2dProblem, tuple[int, ...], bool, int]:
+    """The problem, the shape of y, count_include_pad, and the divisor or 0, for x of this shape."""
+    problem, y_shape, _ = check_max_pool2d(op, shape, kernel_size, stride, padding, 1, ceil_mode)
+    if count_include_pad is not True and count_include_pad is not False:
+        count_include_pad = flag(op, "count_include_pad", count_include_pad)
+    if divisor_override is None:
+        return problem, y_shape, count_include_pad, 0
+    divisor = integer(op, "divisor_override", divisor_override)
+    if not 0 < abs(divisor) < 2**63:
+        raise ShapeError(f"{op}: divisor_override must be None or a non-zero 64-bit int, got {describe(divisor)}")
+    return problem, y_shape, count_include_pad, divisor
+
+
+@lru_cache(maxsize=4096)
+def _pool2d(
+    op: str, shape: tuple[int, ...], kernel_size: Size, stride: Size, padding: Size, dilation: Size, ceil_mode: bool
+) -> tuple[Pool2dProblem, tuple[int, ...], int]:
+    n, c, h, w = _layout(op, "x", shape)
+    kernel_h, kernel_w = pair(op, "kernel_size", kernel_size, 1)
+    stride_h, stride_w = pair(op, "stride", stride, 1)
+    pad_h, pad_w = pair(op, "padding", padding, 0)
+    dilation_h, dilation_w = pair(op, "dilation", dilation, 1)
+    window = (dilation_h * (kernel_h - 1) + 1, dilation_w * (kernel_w - 1) + 1)
+    spans = "" if dilation_h == dilation_w == 1 else f" with dilation={describe(dilation)}"
+    if pad_h > window[0] // 2 or pad_w > window[1] // 2:
+        raise ShapeError(
+            f"{op}: padding must be at most half the window, got padding={describe(padding)} "
+            f"for kernel_size={describe(kernel_size)}{spans}"
+        )
+    padded = (h + 2 * pad_h, w + 2 * pad_w)
+    fits(op, f"x padded with padding={describe(padding)}", (n, c, *padded))
+    oh = _pool_extent(h, window[0], stride_h, pad_h, ceil_mode)
+    ow = _pool_extent(w, window[1], stride_w, pad_w, ceil_mode)
+    if oh < 1 or ow < 1:
+        raise ShapeError(
+            f"{op}: kernel_size={describe(kernel_size)}{spans} covers {describe(window)} pixels, more than the input "
+            f"of {describe(padded)} after padding"
+        )
+    if not (_windows_full(h, stride_h, pad_h, dilation_h, oh) and _windows_full(w, stride_w, pad_w, dilation_w, ow)):
+        raise ShapeError(
+            f"{op}: dilation={describe(dilation)} steps over the whole input of {describe((h, w))} pixels; with "
+            f"padding={describe(padding)} a window would hold no pixel at all"
+        )
+    # Taps and strides past the padded input (a window may hang over with ceil_mode) change nothing but could overflow
+    # in C, or loop for ever; nor does the dilation of a single tap.
+    kernel_h = min(kernel_h, (padded[0] - 1) // dilation_h + 1)
+    kernel_w = min(kernel_w, (padded[1] - 1) // dilation_w + 1)
+    if max(n, 1) * c * oh * ow * kernel_h * kernel_w > MAX_PRODUCTS:
+        raise ShapeError(f"{op}: x of shape {shape} with kernel_size={describe(kernel_size)} needs over 2**62 steps")
+    problem = Pool2dProblem(
+        n, c, h, w, oh, ow, kernel_h, kernel_w,
+        min(stride_h, padded[0]), min(stride_w, padded[1]), pad_h, pad_w,
+        dilation_h if kernel_h > 1 else 1, dilation_w if kernel_w > 1 else 1,
+    )  # fmt: skip
+    return problem, (*shape[:-2], oh, ow), kernel_h * kernel_w
+
+
+def _pool_extent(extent: int, window: int, stride: int, pad: int, ceil_mode: bool) -> int:
+    """Windows along one axis; with ceil_mode the last one may hang over, but must begin before the bottom padding."""
+    windows = (extent + 2 * pad - window + (stride - 1 if ceil_mode else 0)) // stride + 1
+    if ceil_mode and (windows - 1) * stride >= extent + pad:
+        windows -= 1
+    return windows
+
+
+def _windows_full(extent: int, stride: int, pad: int, dilation: int, windows: int) -> bool:
+    """Whether each window has a pixel.
+
+    Only taps more than `extent` apart can step over all of it, and only in a window that begins in the padding, at
+    start < 0: its first tap at or after 0 is `start mod dilation`.  A window begins in the padding at most once a
+    stride, and no axis has more than extent + 2 windows, as the padding is at most half the window.
+    """
+    if dilation <= extent or not pad:
+        return True
+    begin_in_padding = min(windows, -(-pad // stride))
+    if begin_in_padding > 1_000_000:
+        return False
+    return all((i * stride - pad) % dilation < extent for i in range(begin_in_padding))
+
+
+def check_window_bytes(op: str, taps: int) -> None:
+    """Refuse a window whose taps cannot be numbered by a byte."""
+    if taps > 256:
+        raise ShapeError(f"{op}: kernel_size must have at most 256 taps, got {taps}")
+
+
+def check_winners(op: str, taps: int, winners: Array) -> None:
+    """Refuse winners outside their windows."""
+    if winners.size and int(winners.max()) >= taps:
+        raise ShapeError(f"{op}: winners must be in 0 .. {taps - 1}, positions in the window, got {winners.max()}")
+
+
+def check_pool_input_shape(op: str, input_shape: object, grad_y: Array) -> tuple[int, ...]:
+    """The shape of the input of a pool, whose batch and channels are those of grad_y."""
+    shape = shape_tuple(op, "input_shape", input_shape, (3, 4))
+    _layout(op, "input_shape", shape)
+    fits(op, "input_shape", shape)
+    if len(shape) != grad_y.ndim or shape[:-2] != grad_y.shape[:-2]:
+        raise ShapeError(
+            f"{op}: grad_y has shape {grad_y.shape} but input_shape is {describe(shape)}; expected the same batch and "
+            f"channels"
+        )
+    return shape
+
+
+# -- linear, softmax, cross-entropy, dropout ---------------------------------------------------------------------------
+
+
+def check_linear(
+    op: str, x: object, weight: object, bias: object
+) -> tuple[Array, Array, Array | None, tuple[int, ...]]:
+    """x as (M, I), weight (O, I), bias (O,), all contiguous, and the shape (..., O) of y."""
+    x = floats(op, "x", x)
+    weight = floats_like(op, "weight", weight, "x", x)
+    shape = x.shape
+    if weight.ndim != 2:
+        raise ShapeError(f"{op}: weight must have shape (out, in), got shape {weight.shape}")
+    outputs, inputs = weight.shape
+    if not shape or shape[-1] != inputs:
+        raise ShapeError(
+            f"{op}: x has shape {shape} but weight has {inputs} input features; expected x of shape (..., {inputs})"
+        )
+    if bias is not None:
+        bias = floats_like(op, "bias", bias, "x", x)
+        if bias.shape != (outputs,):
+            raise ShapeError(
+                f"{op}: bias has shape {bias.shape} but weight has {outputs} output features; expected bias of shape "
+                f"{(outputs,)}"
+            )
+        if not bias.flags.carray:
+            bias = contiguous(bias)
+    y_shape = (*shape[:-1], outputs)
+    fits(op, "the output", y_shape)
+    rows = prod(shape[:-1])
+    if rows * outputs * inputs > MAX_PRODUCTS:
+        raise ShapeError(f"{op}: x of shape {shape} with weight of shape {weight.shape} needs over 2**62 products")
+    if not x.flags.carray:
+        x = contiguous(x)
+    if not weight.flags.carray:
+        weight = contiguous(weight)
+    return (x if len(shape) == 2 else x.reshape(rows, inputs)), weight, bias, y_shape
+
+
+def axis(op: str, dim: object, ndim: int) -> int:
+    """dim counted from the front; an array of no dimensions has one axis, as in PyTorch."""
+    ndim = max(ndim, 1)
+    plain = integer(op, "dim", dim)
+    if not -ndim <= plain < ndim:
+        raise ShapeError(f"{op}: dim must be in {-ndim} .. {ndim - 1} for {ndim} dimensions, got {describe(plain)}")
+    return plain % ndim
+
+
+def check_cross_entropy(
+    op: str,
+    x: object,
+    target: object,
+    weight: object,
+    ignore_index: object,
+    reduction: object,
+    label_smoothing: object,
+) -> tuple[Array, Array, Array | None, int, str, float, bool]:
+    """x (N, C) and target (N,) int64 ready for the compiled module, and whether x came as (C,)."""
+    x = floats(op, "x", x)
+    if x.ndim not in (1, 2):
+        raise ShapeError(f"{op}: x must have shape (N, C) or (C,), got shape {x.shape}")
+    ignored = integer(op, "ignore_index", ignore_index)
+    if not -(2**63) <= ignored < 2**63:
+        raise ShapeError(f"{op}: ignore_index must fit 64 bits, got {describe(ignored)}")
+    reduction = one_of(op, "reduction", reduction, ("mean", "sum", "none"))
+    smoothing = number_between(op, "label_smoothing", label_smoothing, 0.0, 1.0)
+    classes = x.shape[-1]
+    if not classes:
+        raise ShapeError(f"{op}: x must have at least one class, got shape {x.shape}")
+    single = x.ndim == 1
+    indices = _target(op, target, x.shape, classes, ignored)
+    if weight is not None:
+        weight = floats_shaped(op, "weight", weight, "x", x, (classes,), "one weight a class,")
+        weight = contiguous(weight)
+    x = contiguous(x)
+    return (x.reshape(1, classes) if single else x), indices, weight, ignored, reduction, smoothing, single
+
+
+def _target(op: str, target: object, x_shape: tuple[int, ...], classes: int, ignored: int) -> Array:
+    """Class numbers as a contiguous int64 array of shape (N,), each of them a class or ignore_index."""
+    if isinstance(target, ndarray):
+        array = _plain(op, "target", target, "class numbers")
+        if array.dtype.kind not in "iu":
+            raise TypeError(f"{op}: target must hold class numbers of an integer dtype, got {describe(array)}")
+        if array.shape != x_shape[:-1]:
+            raise ShapeError(
+                f"{op}: target has shape {array.shape} but x has shape {x_shape}; "
+                f"expected target of shape {x_shape[:-1]}"
+            )
+    elif len(x_shape) == 1:
+        scalar = integer(op, "target", target)
+        if not -(2**63) <= scalar < 2**63:
+            raise ShapeError(f"{op}: target must be in 0 .. {classes - 1}, got {describe(scalar)}")
+        array = np.array(scalar, I64)
+    else:
+        raise TypeError(f"{op}: target must be a NumPy array of class numbers, got {describe(target)}")
+    if array.size and (int(array.min()) < 0 or int(array.max()) >= classes):
+        wrong = ((array < 0) | (array >= classes)) & (array != ignored)
+        if wrong.any():
+            raise ShapeError(
+                f"{op}: target must be in 0 .. {classes - 1} or ignore_index={ignored}, got {array[wrong].flat[0]}"
+            )
+        array = np.where((array < 0) | (array >= classes), np.int64(ignored), array.astype(I64))
+    return np.ascontiguousarray(array, dtype=I64).reshape(-1)
+
+
+def check_channels(op: str, name: str, array: Array) -> tuple[tuple[int, ...], int]:
+    """(N, C) or (C,), the shape of one value a channel, and the pixels of a channel."""
+    _, _, h, w = _layout(op, name, array.shape)
+    return array.shape[:-2], h * w
