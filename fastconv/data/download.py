@@ -1,0 +1,187 @@
+"""Fetch one file whose size and SHA-256 are known: all of it, or nothing.
+
+Over TLS; a redirect that leaves the host or TLS is refused.  What arrives goes to a temporary file in the target's
+folder and takes the target's name only once its length and hash are right and it is on the disk, so that the name never
+stands for half a file, and two processes that download at once do not disturb each other.
+"""
+
+import contextlib
+import hashlib
+import http.client
+import os
+import ssl
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from fastconv.data.errors import DownloadError
+from fastconv.data.idx import looks_like_html
+
+__all__ = ["fetch"]
+
+CONNECT_SECONDS = 6.0  # for name look-up, connection and the first answer together
+STALL_SECONDS = 10.0  # without a single byte
+SLOWEST = 20_000  # bytes a second, over the whole file and half a minute
+_BLOCK = 1 << 16
+
+
+class _SameHostOnly(urllib.request.HTTPRedirectHandler):
+    """Follow a redirect only within the host that was asked, and only over TLS."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        old, new = urllib.parse.urlsplit(req.full_url), urllib.parse.urlsplit(newurl)
+        if new.scheme != "https" or new.netloc != old.netloc:
+            raise DownloadError(f"{req.full_url}: redirect to {newurl} refused")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _open(url: str) -> Any:
+    """Open a URL over TLS; the answer of urllib."""
+    opener = urllib.request.build_opener(
+        urllib.request.HTTPSHandler(context=ssl.create_default_context()), _SameHostOnly()
+    )
+    request = urllib.request.Request(url, headers={"Accept-Encoding": "identity", "User-Agent": "fastconv"})
+    return opener.open(request, timeout=STALL_SECONDS)
+
+
+def _open_soon(url: str) -> Any:
+    """`_open`, but give up after CONNECT_SECONDS: a name server that does not answer has no time limit of its own."""
+    answer: list[Any] = []
+    failure: list[BaseException] = []
+    lock = threading.Lock()
+    given_up = False
+
+    def work() -> None:
+        try:
+            response = _open(url)
+        except BaseException as error:
+            failure.append(error)
+            return
+        with lock:
+            if not given_up:
+                answer.append(response)
+                return
+        response.close()
+
+    thread = threading.Thread(target=work, name="fastconv download", daemon=True)
+    thread.start()
+    thread.join(CONNECT_SECONDS)
+    with lock:
+        given_up = True
+    if failure:
+        raise failure[0]
+    if not answer:
+        raise DownloadError(f"{url}: no answer within {CONNECT_SECONDS:g} seconds")
+    return answer[0]
+
+
+def _blocks(url: str, size: int) -> Iterator[bytes]:
+    """The blocks of the file at `url`, whose length and kind are checked as far as they can be on the way."""
+    with contextlib.closing(_open_soon(url)) as response:
+        final = urllib.parse.urlsplit(response.geturl())
+        if final.scheme != "https" or final.netloc != urllib.parse.urlsplit(url).netloc:
+            raise DownloadError(f"{url}: the answer came from {response.geturl()}; refused")
+        if response.status != 200:
+            raise DownloadError(f"{url}: HTTP status {response.status}")
+        if response.headers.get_content_type() in ("text/html", "application/xhtml+xml"):
+            raise DownloadError(f"{url}: the answer is a web page, not the file")
+        announced = response.headers.get("Content-Length")
+        if announced is not None and announced.strip() != str(size):
+            raise DownloadError(f"{url}: {announced} bytes announced, expected {size}")
+        deadline = time.monotonic() + 30 + size / SLOWEST
+        received = 0
+        while block := response.read1(min(_BLOCK, size + 1 - received)):
+            if received == 0 and looks_like_html(block):
+                raise DownloadError(f"{url}: the answer is a web page, not the file")
+            received += len(block)
+            if received > size:
+                raise DownloadError(f"{url}: more than {size} bytes came")
+            if time.monotonic() > deadline:
+                raise DownloadError(f"{url}: too slow, given up after {received} of {size} bytes")
+            yield block
+        if received != size:
+            raise DownloadError(f"{url}: {received} bytes came, expected {size}")
+
+
+@contextlib.contextmanager
+def _progress(name: str, size: int) -> Iterator[Any]:
+    """A function to report bytes to: a bar on a terminal where tqdm is installed, else nothing."""
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        yield lambda count: None
+        return
+    with tqdm(total=size, desc=name, unit="B", unit_scale=True, disable=None, leave=False) as bar:
+        yield bar.update
+
+
+def _fetch_one(url: str, target: Path, size: int, sha256: str) -> None:
+    """Download `url` to `target`, or raise and leave nothing behind."""
+    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+    try:
+        digest = hashlib.sha256()
+        with open(handle, "wb") as file, _progress(target.name, size) as report:
+            for block in _blocks(url, size):
+                digest.update(block)
+                file.write(block)
+                report(len(block))
+            file.flush()
+            os.fsync(file.fileno())
+        if digest.hexdigest() != sha256:
+            raise DownloadError(f"{url}: SHA-256 is {digest.hexdigest()}, expected {sha256}")
+        os.chmod(name, 0o644)
+        os.replace(name, target)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
+        raise
+    if os.name == "posix":  # the new name, too, is to survive a power cut
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def fetch(mirrors: Sequence[str], target: Path, size: int, sha256: str) -> None:
+    """Download a file from the first mirror that has it.
+
+    Parameters
+    ----------
+    mirrors : sequence of str
+        https addresses of folders, each with a slash at the end; the file's name there is that of `target`.
+    target : Path
+        Where it goes; its folder exists.  A file of that name is replaced.
+    size : int
+        Bytes.
+    sha256 : str
+        Hash of the contents, 64 hexadecimal digits.
+
+    Raises
+    ------
+    DownloadError
+        If no mirror gave the file; the message says for each why not.
+    OSError
+        If it cannot be written.
+    """
+    reasons = []
+    for mirror in mirrors:
+        url = mirror + target.name
+        if urllib.parse.urlsplit(url).scheme != "https":
+            raise ValueError(f"fetch: mirrors must be https addresses, got {mirror!r}")
+        try:
+            _fetch_one(url, target, size, sha256)
+            return
+        except DownloadError as error:
+            reasons.append(str(error))
+        except (urllib.error.URLError, http.client.HTTPException, ssl.SSLError, TimeoutError, ConnectionError) as error:
+            reasons.append(f"{url}: {getattr(error, 'reason', None) or error or type(error).__name__}")
+    raise DownloadError("; ".join(reasons))
