@@ -101,7 +101,8 @@ bad("conv2d", a(1, 1, 3, 5, 5), W, error=ShapeError,
 bad("conv2d", a(5, 5).view(np.matrix), W, error=ShapeError, match=r"^conv2d: x must have shape .*, got shape \(5, 5\)")
 bad("conv2d", X, a(3, 3), error=ShapeError, match=r"^conv2d: weight must have shape .*, got shape \(3, 3\)")
 bad("conv2d", X, a(4, 2, 3, 3), error=ShapeError,
-    match=r"^conv2d: weight has 2 input channels per group but x has 3 channels with groups=1; " r"expected weight of shape \(4, 3, 3, 3\)$")
+    match=r"^conv2d: weight has 2 input channels per group but x has 3 channels with groups=1; "
+    r"expected weight of shape \(4, 3, 3, 3\)$")
 bad("conv2d", X, W, groups=3, error=ShapeError, match=r"^conv2d: weight has 3 input .* groups=3; .*\(4, 1, 3, 3\)")
 bad("conv2d", X, a(4, 1, 3, 3), groups=3, error=ShapeError,
     match=r"^conv2d: groups must divide the 4 output .*groups=3")
@@ -179,7 +180,8 @@ bad("conv2d", a(1, 1, 1, 1), np.broadcast_to(np.float32(1), (2**40, 1, 1, 1)), p
     match=r"^conv2d: the output is too large")
 bad("conv2d", np.broadcast_to(np.float32(1), (1, 1, 2**22, 2**22)), a(1, 1, 1, 1).repeat(2**19, 0), error=ShapeError,
     match=r"^conv2d: the output is too large")
-bad("conv2d", np.broadcast_to(np.float32(1), (2**6, 2**16, 2**18, 2**18)), np.broadcast_to(np.float32(1), (32, 2**16, 1, 1)),
+bad("conv2d", np.broadcast_to(np.float32(1), (2**6, 2**16, 2**18, 2**18)),
+    np.broadcast_to(np.float32(1), (32, 2**16, 1, 1)),
     error=ShapeError, match=r"^conv2d: x of shape .*needs over 2\*\*62")
 # -- conv2d_backward ---------------------------------------------------------------------------------------------------
 bad("conv2d_backward", Y.tolist(), X, W, error=TypeError, match=r"^conv2d_backward: grad_y must be .* got \[")
