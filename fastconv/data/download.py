@@ -43,11 +43,14 @@ class _SameHostOnly(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
+def _https() -> urllib.request.BaseHandler:
+    """What speaks TLS: with the system's certificates, all checked."""
+    return urllib.request.HTTPSHandler(context=ssl.create_default_context())
+
+
 def _open(url: str) -> Any:
     """Open a URL over TLS; the answer of urllib."""
-    opener = urllib.request.build_opener(
-        urllib.request.HTTPSHandler(context=ssl.create_default_context()), _SameHostOnly()
-    )
+    opener = urllib.request.build_opener(_https(), _SameHostOnly())
     request = urllib.request.Request(url, headers={"Accept-Encoding": "identity", "User-Agent": "fastconv"})
     return opener.open(request, timeout=STALL_SECONDS)
 
@@ -183,5 +186,5 @@ def fetch(mirrors: Sequence[str], target: Path, size: int, sha256: str) -> None:
         except DownloadError as error:
             reasons.append(str(error))
         except (urllib.error.URLError, http.client.HTTPException, ssl.SSLError, TimeoutError, ConnectionError) as error:
-            reasons.append(f"{url}: {getattr(error, 'reason', None) or error or type(error).__name__}")
+            reasons.append(f"{url}: {getattr(error, 'reason', None) or str(error) or type(error).__name__}")
     raise DownloadError("; ".join(reasons))

@@ -1,5 +1,6 @@
 """`Loader`: a data set in shuffled batches, ready for a network."""
 
+import math
 import operator
 from collections.abc import Iterator
 from typing import Any
@@ -107,9 +108,9 @@ class Loader:
         x = _kernels.empty((len(index), *channels_and_size), self.dtype)
         if images.dtype == np.uint8:
             _kernels.gather_images(
-                images.reshape(len(images), -1),
+                images.reshape(len(images), math.prod(images.shape[1:])),
                 index,
-                x.reshape(len(index), -1),
+                x.reshape(len(index), math.prod(images.shape[1:])),
                 self.scale,
                 self.offset,
                 get_num_threads(),
