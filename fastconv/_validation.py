@@ -666,7 +666,7 @@ def _target(op: str, target: object, x_shape: tuple[int, ...], classes: int, ign
                 f"{op}: target must be in 0 .. {classes - 1} or ignore_index={ignored}, got {array[wrong].flat[0]}"
             )
         array = np.where((array < 0) | (array >= classes), np.int64(ignored), array.astype(I64))
-    return np.ascontiguousarray(array, dtype=I64).reshape(-1)
+    return contiguous(array.astype(I64, copy=False)).reshape(-1)
 
 
 def check_channels(op: str, name: str, array: Array) -> tuple[tuple[int, ...], int]:
