@@ -254,6 +254,26 @@ def floats_shaped(
     return array
 
 
+def _two_floats(op: str, x: object, weight: object) -> tuple[Array, Array]:
+    """`floats` of x and `floats_like` of weight, quick where they are plain."""
+    if type(x) is not ndarray or (x.dtype is not F32 and x.dtype is not F64):
+        x = _floats_slow(op, "x", x)
+    if type(weight) is not ndarray or weight.dtype is not x.dtype:
+        weight = floats_like(op, "weight", weight, "x", x)
+    return x, weight
+
+
+def _bias(op: str, bias: object, x: Array, shape: tuple[int, ...]) -> Array:
+    """A contiguous bias of one number an output channel or feature."""
+    if type(bias) is not ndarray or bias.dtype is not x.dtype:
+        bias = floats_like(op, "bias", bias, "x", x)
+    if bias.shape != shape:
+        raise ShapeError(
+            f"{op}: bias has shape {bias.shape} but weight has {shape[0]} outputs; expected bias of shape {shape}"
+        )
+    return bias if bias.flags.carray else contiguous(bias)
+
+
 def exact_dtype(op: str, name: str, value: object, dtype: np.dtype[Any]) -> Array:
     """A plain ndarray of one dtype, such as int64 indices or a uint8 mask."""
     if type(value) is ndarray and value.dtype is dtype:
@@ -303,8 +323,7 @@ def check_conv2d(
     op: str, x: object, weight: object, bias: object, stride: object, padding: object, dilation: object, groups: object
 ) -> tuple[Array, Array, Array | None, Conv2dProblem, tuple[int, ...]]:
     """Arrays ready for the compiled module, the problem, and the shape of y."""
-    x = floats(op, "x", x)
-    weight = floats_like(op, "weight", weight, "x", x)
+    x, weight = _two_floats(op, x, weight)
     if type(stride) is not int:
         stride = size(op, "stride", stride)
     if type(padding) is not int:
@@ -315,14 +334,7 @@ def check_conv2d(
         groups = integer(op, "groups", groups)
     problem, y_shape, bias_shape = _conv2d(op, x.shape, weight.shape, stride, padding, dilation, groups)
     if bias is not None:
-        bias = floats_like(op, "bias", bias, "x", x)
-        if bias.shape != bias_shape:
-            raise ShapeError(
-                f"{op}: bias has shape {bias.shape} but weight has {bias_shape[0]} output channels; "
-                f"expected bias of shape {bias_shape}"
-            )
-        if not bias.flags.carray:
-            bias = contiguous(bias)
+        bias = _bias(op, bias, x, bias_shape)
     if not x.flags.carray:
         x = contiguous(x)
     if not weight.flags.carray:
@@ -545,12 +557,6 @@ def check_window_bytes(op: str, taps: int) -> None:
         raise ShapeError(f"{op}: kernel_size must have at most 256 taps, got {taps}")
 
 
-def check_winners(op: str, taps: int, winners: Array) -> None:
-    """Refuse winners outside their windows."""
-    if winners.size and int(winners.max()) >= taps:
-        raise ShapeError(f"{op}: winners must be in 0 .. {taps - 1}, positions in the window, got {winners.max()}")
-
-
 def check_pool_input_shape(op: str, input_shape: object, grad_y: Array) -> tuple[int, ...]:
     """The shape of the input of a pool, whose batch and channels are those of grad_y."""
     shape = shape_tuple(op, "input_shape", input_shape, (3, 4))
@@ -569,37 +575,37 @@ def check_pool_input_shape(op: str, input_shape: object, grad_y: Array) -> tuple
 
 def check_linear(
     op: str, x: object, weight: object, bias: object
-) -> tuple[Array, Array, Array | None, tuple[int, ...]]:
-    """x as (M, I), weight (O, I), bias (O,), all contiguous, and the shape (..., O) of y."""
-    x = floats(op, "x", x)
-    weight = floats_like(op, "weight", weight, "x", x)
-    shape = x.shape
-    if weight.ndim != 2:
-        raise ShapeError(f"{op}: weight must have shape (out, in), got shape {weight.shape}")
-    outputs, inputs = weight.shape
-    if not shape or shape[-1] != inputs:
-        raise ShapeError(
-            f"{op}: x has shape {shape} but weight has {inputs} input features; expected x of shape (..., {inputs})"
-        )
+) -> tuple[Array, Array, Array | None, tuple[int, ...], tuple[int, int]]:
+    """Contiguous arrays, the shape (..., O) of y, and the shape (M, I) of x as a matrix."""
+    x, weight = _two_floats(op, x, weight)
+    y_shape, matrix, bias_shape = _linear(op, x.shape, weight.shape)
     if bias is not None:
-        bias = floats_like(op, "bias", bias, "x", x)
-        if bias.shape != (outputs,):
-            raise ShapeError(
-                f"{op}: bias has shape {bias.shape} but weight has {outputs} output features; expected bias of shape "
-                f"{(outputs,)}"
-            )
-        if not bias.flags.carray:
-            bias = contiguous(bias)
-    y_shape = (*shape[:-1], outputs)
-    fits(op, "the output", y_shape)
-    rows = prod(shape[:-1])
-    if rows * outputs * inputs > MAX_PRODUCTS:
-        raise ShapeError(f"{op}: x of shape {shape} with weight of shape {weight.shape} needs over 2**62 products")
+        bias = _bias(op, bias, x, bias_shape)
     if not x.flags.carray:
         x = contiguous(x)
     if not weight.flags.carray:
         weight = contiguous(weight)
-    return (x if len(shape) == 2 else x.reshape(rows, inputs)), weight, bias, y_shape
+    return x, weight, bias, y_shape, matrix
+
+
+@lru_cache(maxsize=4096)
+def _linear(
+    op: str, x_shape: tuple[int, ...], weight_shape: tuple[int, ...]
+) -> tuple[tuple[int, ...], tuple[int, int], tuple[int, ...]]:
+    """The shapes of y, of x as a matrix, and of bias."""
+    if len(weight_shape) != 2:
+        raise ShapeError(f"{op}: weight must have shape (out, in), got shape {weight_shape}")
+    outputs, inputs = weight_shape
+    if not x_shape or x_shape[-1] != inputs:
+        raise ShapeError(
+            f"{op}: x has shape {x_shape} but weight has {inputs} input features; expected x of shape (..., {inputs})"
+        )
+    y_shape = (*x_shape[:-1], outputs)
+    fits(op, "the output", y_shape)
+    rows = prod(x_shape[:-1])
+    if rows * outputs * inputs > MAX_PRODUCTS:
+        raise ShapeError(f"{op}: x of shape {x_shape} with weight of shape {weight_shape} needs over 2**62 products")
+    return y_shape, (rows, inputs), (outputs,)
 
 
 def axis(op: str, dim: object, ndim: int) -> int:

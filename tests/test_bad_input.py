@@ -288,8 +288,6 @@ bad("max_pool2d_backward", G, AT, (1, 3, 5), error=ShapeError,
 bad("max_pool2d_backward", G, -AT, SHAPE, error=ShapeError, match=r"^max_pool2d_backward: indices must be .*, got -1")
 bad("max_pool2d_backward", G, AT + 2**62, SHAPE, error=ShapeError, match=r"^max_pool2d_backward: indices .*got 46\d+")
 bad("max_pool2d_winners_backward", G, AT, SHAPE, 2, error=TypeError, match=r"winners must be .* uint8, got .* int64")
-bad("max_pool2d_winners_backward", G, AT.astype(np.uint8), SHAPE, 2, error=ShapeError,
-    match=r"winners must be in .*got 15")
 bad("max_pool2d_winners_backward", G, a(1, 2, 3, dtype=np.uint8), SHAPE, 2, error=ShapeError,
     match=r"winners .*\(1, 2, 3")
 bad("max_pool2d_winners_backward", G, a(1, 2, 2, dtype=np.uint8), SHAPE, 4, error=ShapeError,

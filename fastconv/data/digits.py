@@ -41,10 +41,11 @@ F32 = NDArray[np.float32]
 class _Style:
     """How far images stray from their skeletons; lengths in heights of a digit unless said otherwise."""
 
-    jitter: float = 0.05  # sd, for a control point inside a stroke
+    blend: tuple[float, float] = (-0.4, 0.7)  # how far on the way to a similar skeleton; less than 0 is 0
+    jitter: float = 0.042  # sd, for a control point inside a stroke
     end_jitter: float = 2.0  # as many times that at the ends
     wildness: tuple[float, float] = (0.3, 1.7)  # least and most, an image: multiplies the jitter
-    warp: float = 0.06  # sd of the waves' amplitudes
+    warp: float = 0.055  # sd of the waves' amplitudes
     shear: tuple[float, float] = (0.2, 0.27)  # mean and sd
     shear_one: tuple[float, float] = (0.25, 0.35)  # of a 1
     rotation: float = 0.1  # sd, radians
@@ -54,8 +55,10 @@ class _Style:
     taper: float = 0.25  # sd of how much wider the bottom is than the top
     pen: float = 1.15  # median of the half width, pixels
     pen_of: tuple[float, ...] = (1.0, 1.4, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.9, 1.0)  # times that, for each digit
-    pen_spread: float = 0.35  # sd of its logarithm
+    pen_spread: float = 0.32  # sd of its logarithm
     pen_wave: float = 0.15  # sd of the logarithm of its variation along the path
+    bold: float = 1.6  # times the half width, in a bold hand
+    bold_share: float = 0.06
     pen_least: float = 0.55  # pixels
 
 
@@ -88,6 +91,8 @@ def _paths(draw: _Random, variant: NDArray[np.int64]) -> F32:
     spread = STYLE.jitter * (1 + (STYLE.end_jitter - 1) * table.free_end[variant])
     points += draw.normal(*points.shape[1:]) * spread * draw.uniform(*STYLE.wildness, 1, 1)
     path = np.matmul(table.curve[variant], points)
+    kin = table.kin[variant, (draw.uniform(0, 1) * table.kin_count[variant]).astype(np.int64)]
+    path += np.maximum(0, draw.uniform(*STYLE.blend, 1, 1)) * (table.path[kin] - table.path[variant])
     path -= _f32([0.33, 0.5])
     x, y = path[..., 0], path[..., 1]
     x *= 1 + STYLE.taper * draw.normal(1) * y
@@ -115,8 +120,9 @@ def _pens(draw: _Random, digit: NDArray[np.int64], path: F32) -> F32:
     """Draw the half width of the pen along the paths, (B, SAMPLES), in pixels."""
     extent = np.ptp(path, axis=1)
     slimness = extent.min(axis=1) / extent.max(axis=1)
-    most = np.where(digit == 1, np.float32(3.5), np.minimum(3.0, 1.0 + 2.4 * slimness))  # the loops are to survive
+    most = np.where(digit == 1, np.float32(4.3), np.minimum(3.0, 1.0 + 2.4 * slimness))  # the loops are to survive
     pen = STYLE.pen * _f32(STYLE.pen_of)[digit] * np.exp(STYLE.pen_spread * draw.normal())
+    pen *= np.where(draw.uniform(0, 1) < STYLE.bold_share, np.float32(STYLE.bold), np.float32(1))
     pen = np.clip(pen, STYLE.pen_least, most)[:, None]
     along = np.linspace(0, 1, SAMPLES, dtype=np.float32)
     wave = np.sin(draw.uniform(3, 9, 1) * along + draw.uniform(0, 2 * np.pi, 1))

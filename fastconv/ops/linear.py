@@ -45,9 +45,12 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
     array([[  21., 2100.,    8.],
            [  43., 4300.,   12.]], dtype=float32)
     """
-    rows, weight, bias, y_shape = check_linear("linear", x, weight, bias)
-    y = empty(y_shape, rows.dtype)
-    linear_forward(rows, weight, bias, y.reshape(len(rows), len(weight)), get_num_threads())
+    x, weight, bias, y_shape, matrix = check_linear("linear", x, weight, bias)
+    y = empty(y_shape, x.dtype)
+    if x.ndim == 2:
+        linear_forward(x, weight, bias, y, get_num_threads())
+    else:
+        linear_forward(x.reshape(matrix), weight, bias, y.reshape(matrix[0], len(weight)), get_num_threads())
     return y
 
 
@@ -99,19 +102,19 @@ def linear_backward(
     array([3.], dtype=float32)
     """
     op = "linear_backward"
-    rows, weight, _, y_shape = check_linear(op, x, weight, None)
-    grad_y = floats_shaped(op, "grad_y", grad_y, "x", rows, y_shape, "the shape of the output,")
+    x, weight, _, y_shape, matrix = check_linear(op, x, weight, None)
+    grad_y = floats_shaped(op, "grad_y", grad_y, "x", x, y_shape, "the shape of the output,")
     need_x, need_weight, need_bias = needed(op, need)
-    grads = contiguous(grad_y).reshape(len(rows), len(weight))
+    grads = contiguous(grad_y).reshape(matrix[0], len(weight))
     threads = get_num_threads()
     grad_x = grad_weight = grad_bias = None
     if need_x:
-        grad_x = empty((*y_shape[:-1], weight.shape[1]), rows.dtype)
-        linear_grad_x(grads, weight, grad_x.reshape(rows.shape), threads)
+        grad_x = empty(x.shape, x.dtype)
+        linear_grad_x(grads, weight, grad_x.reshape(matrix), threads)
     if need_weight:
-        grad_weight = empty(weight.shape, rows.dtype)
-        linear_grad_weight(grads, rows, grad_weight, threads)
+        grad_weight = empty(weight.shape, x.dtype)
+        linear_grad_weight(grads, x.reshape(matrix), grad_weight, threads)
     if need_bias:
-        grad_bias = empty(weight.shape[:1], rows.dtype)
+        grad_bias = empty(weight.shape[:1], x.dtype)
         linear_grad_bias(grads, grad_bias, threads)
     return grad_x, grad_weight, grad_bias

@@ -14,7 +14,6 @@ from fastconv._validation import (
     check_max_pool2d,
     check_pool_input_shape,
     check_window_bytes,
-    check_winners,
     contiguous,
     exact_dtype,
     flag,
@@ -254,7 +253,7 @@ def max_pool2d_winners_backward(
     ----------
     grad_y : ndarray, float32 or float64, shape (N, C, OH, OW) or (C, OH, OW)
     winners : ndarray, uint8, shape of grad_y
-        As returned by max_pool2d_winners.
+        As returned by max_pool2d_winners.  A winner outside the input, which it never returns, is passed over.
     input_shape : tuple of int, (N, C, H, W) or (C, H, W)
     kernel_size, stride, padding, dilation, ceil_mode
         As in the call of max_pool2d_winners.
@@ -266,7 +265,7 @@ def max_pool2d_winners_backward(
     Raises
     ------
     ShapeError
-        If the shapes do not fit each other, or a winner lies outside its window or the input.
+        If the shapes do not fit each other, or the window has more than 256 taps.
     TypeError
         If grad_y is not a NumPy array of float32 or float64, or winners not one of uint8.
     """
@@ -280,7 +279,6 @@ def max_pool2d_winners_backward(
     if winners.shape != y_shape:
         raise ShapeError(f"{op}: winners has shape {winners.shape}, expected the shape of grad_y, {y_shape}")
     winners = contiguous(winners)
-    check_winners(op, taps, winners)
     grad_x = empty(shape, grad_y.dtype)
     _kernels.max_pool2d_backward_winners(problem, grad_y, winners, grad_x, get_num_threads())
     return grad_x

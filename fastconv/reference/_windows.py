@@ -87,4 +87,4 @@ def taps(out: int, stride: int, pad: int, dilation: int, kernel: int, size: int)
 def cast(y: Array, dtype: DTypeLike) -> Array:
     """`y` rounded to `dtype`; a sum that is too large for it becomes inf, as it would in the narrow dtype itself."""
     with np.errstate(over="ignore"):
-        return y.astype(dtype, order="C")
+        return np.asarray(y, dtype, order="C")

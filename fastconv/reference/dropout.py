@@ -6,7 +6,7 @@ number of threads nor the order of the work.
 
 import numpy as np
 
-from ._windows import Array
+from ._windows import Array, cast
 
 
 def dropout(
@@ -105,8 +105,7 @@ def dropout2d_backward(grad_y: Array, mask: Array, p: float = 0.5) -> Array:
 def _scale(x: Array, mask: Array, p: float) -> Array:
     """`x` times ``1 / (1 - p)``, rounded to x's dtype, where the mask is set, else 0."""
     factor = x.dtype.type(1 / (1 - p) if p < 1 else 0)
-    y: Array = np.where(mask != 0, x * factor, x.dtype.type(0))
-    return y
+    return cast(np.where(mask != 0, x, 0) * factor, x.dtype)
 
 
 def _keep(shape: tuple[int, ...], p: float, training: bool, rng: np.random.Generator | None) -> Array:

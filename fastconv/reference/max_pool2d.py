@@ -55,11 +55,11 @@ def max_pool2d_backward(grad_y: Array, indices: Array, input_shape: tuple[int, .
     -------
     grad_x : ndarray, shape input_shape
     """
-    planes = int(np.prod(input_shape[:-2]))
-    grad_x = np.zeros((planes, input_shape[-2] * input_shape[-1]), wide(grad_y))
-    for plane, grads, winners in zip(
-        grad_x, grad_y.reshape(planes, -1), np.asarray(indices).reshape(planes, -1), strict=True
-    ):
+    *planes, H, W = input_shape
+    *_, OH, OW = grad_y.shape
+    N = int(np.prod(planes))
+    grad_x = np.zeros((N, H * W), wide(grad_y))
+    for plane, grads, winners in zip(grad_x, grad_y.reshape(N, OH * OW), indices.reshape(N, OH * OW), strict=True):
         for grad, winner in zip(grads, winners, strict=True):
             plane[winner] += grad
     return cast(grad_x.reshape(input_shape), grad_y.dtype)

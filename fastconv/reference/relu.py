@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ._windows import Array
+from ._windows import Array, cast
 
 
 def relu(x: Array) -> Array:
@@ -16,8 +16,7 @@ def relu(x: Array) -> Array:
     -------
     y : ndarray, same shape
     """
-    y: Array = np.maximum(x, x.dtype.type(0))
-    return y
+    return cast(np.maximum(x, 0), x.dtype)
 
 
 def relu_backward(grad_y: Array, x: Array) -> Array:
@@ -32,4 +31,4 @@ def relu_backward(grad_y: Array, x: Array) -> Array:
     -------
     grad_x : ndarray, same shape
     """
-    return np.where(x <= 0, grad_y.dtype.type(0), grad_y)
+    return cast(np.where(x <= 0, 0, grad_y), grad_y.dtype)
