@@ -19,13 +19,14 @@ DATA = ("normal", "integers", "positive", "wide")
 def numbers(rng, shape, dtype, data="normal"):
     """An array of `shape` in `dtype`."""
     if data == "integers":
-        return rng.integers(-4, 5, shape).astype(dtype)
-    if data == "positive":
-        return rng.random(shape).astype(dtype)
-    values = rng.standard_normal(shape)
-    if data == "wide":
-        values = values * 2.0 ** rng.uniform(-15, 15, shape)
-    return values.astype(dtype)
+        values = rng.integers(-4, 5, shape)
+    elif data == "positive":
+        values = rng.random(shape)
+    elif data == "wide":
+        values = rng.standard_normal(shape) * 2.0 ** rng.uniform(-15, 15, shape)
+    else:
+        values = rng.standard_normal(shape)
+    return np.asarray(values, dtype)
 
 
 LAYOUTS = ("C", "fortran", "reversed", "sliced", "channels_last", "misaligned", "readonly")
@@ -33,6 +34,8 @@ LAYOUTS = ("C", "fortran", "reversed", "sliced", "channels_last", "misaligned", 
 
 def lay_out(x, layout):
     """An array equal to `x` that lies in memory in another way."""
+    if x.ndim == 0:
+        layout = layout if layout in ("misaligned", "readonly") else "C"  # the others are about axes
     if layout == "fortran":
         out = np.asfortranarray(x)
     elif layout == "reversed":
@@ -44,7 +47,7 @@ def lay_out(x, layout):
         out[...] = x
     elif layout == "channels_last":
         axis = max(x.ndim - 3, 0)
-        out = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, axis, -1)), -1, axis) if x.ndim else x.copy()
+        out = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, axis, -1)), -1, axis)
     elif layout == "misaligned":
         buffer = np.zeros(x.nbytes + 1, np.uint8)
         out = buffer[1:].view(x.dtype).reshape(x.shape)

@@ -29,13 +29,12 @@ def exact(case, dtype):
 
 def scatter(grad_y, indices, shape):
     """The exact gradient, in the wide dtype, and the most windows that one pixel won."""
-    planes = int(np.prod(shape[:-2]))
-    grad_x = np.zeros((planes, shape[-2] * shape[-1]), oracle.wide(grad_y.dtype))
-    won = np.zeros(grad_x.shape, np.int64)
-    at = (np.arange(planes)[:, np.newaxis], indices.reshape(planes, -1))
-    np.add.at(grad_x, at, grad_y.reshape(planes, -1))
+    grad_x, won = np.zeros(shape, oracle.wide(grad_y.dtype)), np.zeros(shape, np.int64)
+    planes = np.indices(grad_y.shape)[:-2]
+    at = (*planes, indices // shape[-1], indices % shape[-1])
+    np.add.at(grad_x, at, grad_y)
     np.add.at(won, at, 1)
-    return grad_x.reshape(shape), int(won.max(initial=0))
+    return grad_x, int(won.max(initial=0))
 
 
 def check(case, dtype, layout="C"):
