@@ -1,0 +1,302 @@
+"""The same bits: for any number of threads, on every run, for one image alone or in its batch, in any memory layout.
+
+And nothing else changes: neither the caller's floating-point mode nor what other Python threads compute meanwhile.
+"""
+
+import concurrent.futures
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from strategies import LAYERS, LAYOUTS, LINEAR_LAYERS, POOL_LAYERS, ConvCase, LinearCase, PoolCase, lay_out, numbers
+
+import fastconv
+from fastconv import ops
+from fastconv.ops.max_pool2d import max_pool2d_winners, max_pool2d_winners_backward
+
+# Beside the layers of known networks: what takes other ways through the kernels.
+OTHER_CONVS = [
+    ("many-filters", ConvCase(3, 5, 20, 20, 300, 3, 3, padding=1)),
+    ("one-filter", ConvCase(3, 40, 30, 30, 1, 3, 3)),
+    ("one-channel-one-filter", ConvCase(4, 1, 64, 64, 1, 5, 5)),
+    ("large-kernel", ConvCase(2, 6, 40, 40, 12, 11, 11, padding=5)),
+    ("row-kernel", ConvCase(3, 8, 30, 50, 16, 1, 9)),
+    ("column-kernel", ConvCase(3, 8, 50, 30, 16, 9, 1)),
+    ("stride-over-kernel", ConvCase(3, 16, 50, 50, 24, 2, 2, stride=3)),
+    ("strided-1x1", ConvCase(3, 48, 30, 30, 64, 1, 1, stride=2)),
+    ("mixed-strides", ConvCase(3, 16, 40, 40, 32, 3, 5, stride=(1, 3), padding=(2, 1))),
+    ("dilated", ConvCase(3, 16, 40, 40, 32, 3, 3, padding=3, dilation=3)),
+    ("grouped", ConvCase(3, 36, 24, 24, 60, 3, 3, padding=1, groups=3)),
+    ("depthwise-multiplied", ConvCase(3, 20, 30, 30, 60, 3, 3, padding=1, groups=20)),
+    ("wide-image", ConvCase(3, 3, 4, 900, 16, 3, 3, padding=1)),
+    ("tall-image", ConvCase(3, 3, 900, 4, 16, 3, 3, padding=1)),
+    ("tiny-image", ConvCase(7, 200, 3, 3, 100, 3, 3, padding=1)),
+    ("one-pixel", ConvCase(7, 300, 1, 1, 200, 1, 1)),
+    ("weights-over-the-cache", ConvCase(2, 512, 6, 6, 384, 3, 3, padding=1)),
+    ("many-images", ConvCase(130, 8, 10, 10, 16, 3, 3, padding=1)),
+    ("odd-batch", ConvCase(37, 5, 13, 11, 7, 3, 3)),
+]
+CONVS = LAYERS + OTHER_CONVS
+convs = pytest.mark.parametrize("case", [case for _, case in CONVS], ids=[name for name, _ in CONVS])
+pools = pytest.mark.parametrize("case", [case for _, case in POOL_LAYERS], ids=[name for name, _ in POOL_LAYERS])
+OTHER_LINEARS = [
+    ("one-row", LinearCase((1,), 513, 259)),
+    ("one-output", LinearCase((300,), 400, 1)),
+    ("one-input", LinearCase((300,), 1, 400)),
+    ("many-rows", LinearCase((3000,), 40, 60)),
+    ("long-sums", LinearCase((9,), 30_000, 12)),
+]
+LINEARS = LINEAR_LAYERS + OTHER_LINEARS
+linears = pytest.mark.parametrize("case", [case for _, case in LINEARS], ids=[name for name, _ in LINEARS])
+
+
+def same(results, others):
+    """Equal bit for bit; None for None."""
+    for a, b in zip(results, others, strict=True):
+        assert (a is None) == (b is None)
+        if a is not None:
+            assert np.shape(a) == np.shape(b)
+            assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+
+
+def for_any_threads(function):
+    """The results of function(), which are the same on every run and for every number of threads."""
+    with fastconv.threads(1):
+        results = function()
+        same(results, function())
+    for n in (2, 3):
+        with fastconv.threads(n):
+            for _ in range(2):
+                same(results, function())
+    return results
+
+
+def conv_calls(case, dtype):
+    """Forward and the three gradients of one convolution, as a function of nothing."""
+    x, weight, bias = case.arrays(dtype)
+    shape = ops.conv2d(x, weight, bias, **case.options).shape
+    grad_y = case.grad_y(shape, dtype)
+    return lambda: (
+        ops.conv2d(x, weight, bias, **case.options),
+        *ops.conv2d_backward(grad_y, x, weight, **case.options),
+    )
+
+
+# -- threads and runs --------------------------------------------------------------------------------------------------
+
+
+@convs
+def test_conv2d(case, isa, dtype):
+    for_any_threads(conv_calls(case, dtype))
+
+
+@pools
+@pytest.mark.parametrize("data", ["normal", "special"])
+def test_pools(case, data, isa, dtype):
+    x = replace(case, data=data).x(dtype)
+
+    def calls():
+        y, indices = ops.max_pool2d(x, case.kernel_size, **case.max_options, return_indices=True)
+        _, winners = max_pool2d_winners(x, case.kernel_size, **case.max_options)
+        average = ops.avg_pool2d(x, case.kernel_size, **case.options)
+        return (
+            y,
+            indices,
+            winners,
+            ops.max_pool2d_backward(y, indices, x.shape),
+            max_pool2d_winners_backward(y, winners, x.shape, case.kernel_size, **case.max_options),
+            average,
+            ops.avg_pool2d_backward(average, x.shape, case.kernel_size, **case.options),
+        )
+
+    for_any_threads(calls)
+
+
+@linears
+def test_linear(case, isa, dtype):
+    x, weight, bias = case.arrays(dtype)
+    grad_y = case.grad_y(dtype)
+    for_any_threads(lambda: (ops.linear(x, weight, bias), *ops.linear_backward(grad_y, x, weight)))
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (128, 10), (4001, 17), (700, 1000), (2, 200_000)], ids=str)
+def test_rows_and_elements(shape, isa, dtype):
+    rng = np.random.default_rng(1)
+    x, grad_y = numbers(rng, shape, dtype), numbers(rng, shape, dtype)
+    target = rng.integers(0, shape[1], shape[0])
+
+    def calls():
+        p, log_p = ops.softmax(x), ops.log_softmax(x)
+        dropped, mask = ops.dropout(x, 0.3, rng=np.random.default_rng(2), return_mask=True)
+        return (
+            p,
+            log_p,
+            ops.softmax_backward(grad_y, p),
+            ops.log_softmax_backward(grad_y, log_p),
+            *(ops.cross_entropy(x, target, reduction=reduction) for reduction in ("mean", "sum", "none")),
+            ops.cross_entropy_backward(x, target),
+            ops.relu(x),
+            ops.relu_backward(grad_y, x),
+            dropped,
+            mask,
+            ops.dropout_backward(grad_y, mask, 0.3),
+        )
+
+    for_any_threads(calls)
+
+
+# -- one image alone or in its batch -----------------------------------------------------------------------------------
+
+
+def images_to_try(N):
+    return sorted({0, N // 2, N - 1})
+
+
+@convs
+def test_conv2d_of_one_image(case, isa, threads, dtype):
+    """Also in the middle of a batch of another size, and without the batch axis."""
+    case = replace(case, N=max(case.N, 3))
+    x, weight, bias = case.arrays(dtype)
+    y = ops.conv2d(x, weight, bias, **case.options)
+    for i in images_to_try(case.N):
+        same([y[i : i + 1]], [ops.conv2d(x[i : i + 1], weight, bias, **case.options)])
+        same([y[i]], [ops.conv2d(x[i], weight, bias, **case.options)])
+    same([y[1:]], [ops.conv2d(x[1:], weight, bias, **case.options)])
+    many = np.concatenate([x[::-1], x, x])
+    same([y], [ops.conv2d(many, weight, bias, **case.options)[case.N : 2 * case.N]])
+
+
+@convs
+def test_grad_x_of_one_image(case, isa, threads, dtype):
+    """Promised for forward alone, but grad_x has no reason to differ: it is a convolution too."""
+    case = replace(case, N=max(case.N, 3))
+    x, weight, bias = case.arrays(dtype)
+    grad_y = case.grad_y(ops.conv2d(x, weight, bias, **case.options).shape, dtype)
+    need = (True, False, False)
+    grad_x = ops.conv2d_backward(grad_y, x, weight, **case.options, need=need)[0]
+    for i in images_to_try(case.N):
+        one = slice(i, i + 1)
+        same([grad_x[one]], ops.conv2d_backward(grad_y[one], x[one], weight, **case.options, need=need)[:1])
+
+
+@pools
+def test_pools_of_one_image(case, isa, threads, dtype):
+    case: PoolCase = replace(case, data="normal")
+    x = case.x(dtype)
+    y, indices = ops.max_pool2d(x, case.kernel_size, **case.max_options, return_indices=True)
+    average = ops.avg_pool2d(x, case.kernel_size, **case.options)
+    for i in images_to_try(case.N):
+        for one in (x[i : i + 1], x[i]):
+            alone = ops.max_pool2d(one, case.kernel_size, **case.max_options, return_indices=True)
+            same([y[i].ravel(), indices[i].ravel()], [alone[0].ravel(), alone[1].ravel()])
+            same([average[i].ravel()], [ops.avg_pool2d(one, case.kernel_size, **case.options).ravel()])
+
+
+@linears
+def test_linear_of_one_row(case, isa, threads, dtype):
+    case = replace(case, rows=(max(*case.rows, 3),))
+    x, weight, bias = case.arrays(dtype)
+    y = ops.linear(x, weight, bias)
+    for i in images_to_try(len(x)):
+        same([y[i : i + 1]], [ops.linear(x[i : i + 1], weight, bias)])
+        same([y[i]], [ops.linear(x[i], weight, bias)])
+    same([y[1:]], [ops.linear(x[1:], weight, bias)])
+
+
+@pytest.mark.parametrize("n", [1, 3, 10, 17, 33, 100, 1000])
+def test_softmax_of_one_row(n, isa, threads, dtype):
+    x = numbers(np.random.default_rng(3), (50, n), dtype)
+    target = np.arange(50) % n
+    p, log_p, losses = ops.softmax(x), ops.log_softmax(x), ops.cross_entropy(x, target, reduction="none")
+    for i in (0, 25, 49):
+        same([p[i], log_p[i]], [ops.softmax(x[i]), ops.log_softmax(x[i])])
+        same([losses[i]], [ops.cross_entropy(x[i : i + 1], target[i : i + 1], reduction="none")[0]])
+
+
+# -- layouts -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(
+    "case",
+    [case for name, case in CONVS if name in ("cnn-1", "cnn-2", "resnet-64-1x1", "grouped", "odd-batch", "wide-image")],
+    ids=lambda case: f"{case.C}-{case.K}-{case.R}",
+)
+def test_layouts(case, layout, isa, dtype):
+    """How the arrays lie in memory changes no bit."""
+    x, weight, bias = case.arrays(dtype)
+    right = ops.conv2d(x, weight, bias, **case.options)
+    grad_y = case.grad_y(right.shape, dtype)
+    laid_out = [lay_out(a, layout) for a in (grad_y, x, weight, bias)]
+    same([right], [ops.conv2d(*laid_out[1:], **case.options)])
+    same(
+        ops.conv2d_backward(grad_y, x, weight, **case.options),
+        ops.conv2d_backward(*laid_out[:3], **case.options),
+    )
+
+
+# -- many callers at once ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("inside", [1, 2])
+def test_many_python_threads(inside, isa):
+    """Calls from several Python threads at once, each with its own problem, give the bits that they give alone."""
+    names = ("cnn-1", "cnn-2", "resnet-64-3x3", "mobilenet-depthwise", "dropout-2", "odd-batch")
+    functions = [conv_calls(case, np.dtype(dtype)) for name, case in CONVS if name in names for dtype in ("f4", "f8")]
+    x = numbers(np.random.default_rng(4), (8, 32, 28, 28), np.dtype(np.float32))
+    functions.append(lambda: ops.max_pool2d(x, 2, return_indices=True))
+    functions.append(lambda: (ops.softmax(x), ops.relu(x), ops.avg_pool2d(x, 3, 1, 1)))
+    flat, weight = x.reshape(64, -1), numbers(np.random.default_rng(5), (50, 3136), np.dtype(np.float32))
+    functions.append(lambda: (ops.linear(flat, weight), *ops.linear_backward(flat[:, :50], flat, weight)))
+    with fastconv.threads(1):
+        rights = [function() for function in functions]
+    with fastconv.threads(inside), concurrent.futures.ThreadPoolExecutor(4) as pool:
+        jobs = [i % len(functions) for i in range(4 * len(functions))]
+        for i, results in zip(jobs, pool.map(lambda i: functions[i](), jobs), strict=True):
+            same(rights[i], results)
+
+
+# -- the floating-point mode -------------------------------------------------------------------------------------------
+
+
+def denormals_live():
+    """Whether this thread computes with denormal numbers, as NumPy users expect."""
+    tiny = np.array([np.finfo(np.float32).tiny] * 64, np.float32)
+    return bool(np.all(tiny / 4 > 0)) and bool(np.all((tiny / 4) * 4 == tiny))
+
+
+def test_the_callers_floating_point_mode_is_restored(isa, threads):
+    assert denormals_live()
+    x = numbers(np.random.default_rng(6), (8, 32, 28, 28), np.dtype(np.float32))
+    weight = numbers(np.random.default_rng(7), (64, 32, 3, 3), np.dtype(np.float32))
+    y, indices = ops.max_pool2d(x, 2, return_indices=True)
+    for call in (
+        lambda: ops.conv2d(x, weight),
+        lambda: ops.conv2d_backward(np.ones((8, 64, 26, 26), np.float32), x, weight),
+        lambda: ops.max_pool2d(x, 2),
+        lambda: ops.max_pool2d_backward(y, indices, x.shape),
+        lambda: ops.avg_pool2d(x, 2),
+        lambda: ops.avg_pool2d_backward(y, x.shape, 2),
+        lambda: ops.linear(x.reshape(-1, 28), weight.reshape(-1, 288)[:, :28]),
+        lambda: ops.softmax(x),
+        lambda: ops.relu(x),
+        lambda: ops.dropout(x),
+        lambda: ops.cross_entropy(x.reshape(-1, 28), np.zeros(8 * 32 * 28, np.int64)),
+    ):
+        call()
+        assert denormals_live()
+
+
+def test_denormals_are_harmless(isa, threads, dtype):
+    """Inputs and results below the smallest normal number come out as they are or as zero, in every op."""
+    tiny = np.finfo(dtype).tiny
+    x = np.full((2, 4, 12, 12), tiny / 8, dtype)
+    for y, exact in (
+        (ops.conv2d(x, np.ones((8, 4, 3, 3), dtype)), 36 * (tiny / 8)),
+        (ops.conv2d(np.ones_like(x), np.full((8, 4, 1, 1), tiny / 64, dtype)), tiny / 16),
+        (ops.max_pool2d(x, 2), tiny / 8),
+        (ops.avg_pool2d(x, 2), tiny / 8),
+        (ops.relu(x), tiny / 8),
+        (ops.linear(x[0, 0], np.full((3, 12), 0.5, dtype)), tiny * 6 / 8),
+    ):
+        assert np.all((y == 0) | np.isclose(y, exact, rtol=1e-6, atol=0))
