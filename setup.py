@@ -59,7 +59,10 @@ setup(
                 "fastconv._kernels",
                 ["fastconv/_kernels.pyx"],
                 include_dirs=["csrc", numpy.get_include()],
-                define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"), ("NPY_TARGET_VERSION", "NPY_1_25_API_VERSION")],
+                define_macros=[
+                    ("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"),
+                    ("NPY_TARGET_VERSION", "NPY_1_25_API_VERSION"),
+                ],
                 extra_compile_args=["-O2", "-fopenmp", "-fvisibility=hidden"],
                 extra_link_args=["-fopenmp"],
                 depends=HEADERS,

@@ -50,17 +50,17 @@ void fc_avg_pool2d_forward(const fc_pool2d *p, fc_dtype dtype, const void *x, vo
 void fc_avg_pool2d_backward(const fc_pool2d *p, fc_dtype dtype, const void *grad_y, void *grad_x, int count_include_pad, ptrdiff_t divisor, int threads) {
     FOR_DTYPE(avg_pool2d_backward, p, grad_y, grad_x, count_include_pad, divisor, threads);
 }
-size_t fc_linear_workspace(fc_dtype dtype, ptrdiff_t M, ptrdiff_t I, ptrdiff_t O, int threads) {
-    return FOR_DTYPE(linear_workspace, M, I, O, threads);
+size_t fc_linear_workspace(fc_dtype dtype, ptrdiff_t M, ptrdiff_t D, ptrdiff_t O, int threads) {
+    return FOR_DTYPE(linear_workspace, M, D, O, threads);
 }
-void fc_linear_forward(fc_dtype dtype, const void *x, const void *weight, const void *bias, void *y, ptrdiff_t M, ptrdiff_t I, ptrdiff_t O, void *workspace, int threads) {
-    FOR_DTYPE(linear_forward, x, weight, bias, y, M, I, O, workspace, threads);
+void fc_linear_forward(fc_dtype dtype, const void *x, const void *weight, const void *bias, void *y, ptrdiff_t M, ptrdiff_t D, ptrdiff_t O, void *workspace, int threads) {
+    FOR_DTYPE(linear_forward, x, weight, bias, y, M, D, O, workspace, threads);
 }
-void fc_linear_grad_x(fc_dtype dtype, const void *grad_y, const void *weight, void *grad_x, ptrdiff_t M, ptrdiff_t I, ptrdiff_t O, void *workspace, int threads) {
-    FOR_DTYPE(linear_grad_x, grad_y, weight, grad_x, M, I, O, workspace, threads);
+void fc_linear_grad_x(fc_dtype dtype, const void *grad_y, const void *weight, void *grad_x, ptrdiff_t M, ptrdiff_t D, ptrdiff_t O, void *workspace, int threads) {
+    FOR_DTYPE(linear_grad_x, grad_y, weight, grad_x, M, D, O, workspace, threads);
 }
-void fc_linear_grad_weight(fc_dtype dtype, const void *grad_y, const void *x, void *grad_weight, ptrdiff_t M, ptrdiff_t I, ptrdiff_t O, void *workspace, int threads) {
-    FOR_DTYPE(linear_grad_weight, grad_y, x, grad_weight, M, I, O, workspace, threads);
+void fc_linear_grad_weight(fc_dtype dtype, const void *grad_y, const void *x, void *grad_weight, ptrdiff_t M, ptrdiff_t D, ptrdiff_t O, void *workspace, int threads) {
+    FOR_DTYPE(linear_grad_weight, grad_y, x, grad_weight, M, D, O, workspace, threads);
 }
 void fc_linear_grad_bias(fc_dtype dtype, const void *grad_y, void *grad_bias, ptrdiff_t M, ptrdiff_t O, int threads) {
     FOR_DTYPE(linear_grad_bias, grad_y, grad_bias, M, O, threads);

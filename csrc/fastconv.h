@@ -55,14 +55,14 @@ void fc_avg_pool2d_forward(const fc_pool2d *p, fc_dtype dtype, const void *x, vo
 void fc_avg_pool2d_backward(const fc_pool2d *p, fc_dtype dtype, const void *grad_y, void *grad_x, int count_include_pad,
                             ptrdiff_t divisor, int threads);
 
-/* x (M, I), weight (O, I), bias (O) or NULL, y (M, O): y = x weight^T + bias */
-size_t fc_linear_workspace(fc_dtype dtype, ptrdiff_t M, ptrdiff_t I, ptrdiff_t O, int threads);
+/* x (M, D), weight (O, D), bias (O) or NULL, y (M, O): y = x weight^T + bias */
+size_t fc_linear_workspace(fc_dtype dtype, ptrdiff_t M, ptrdiff_t D, ptrdiff_t O, int threads);
 void fc_linear_forward(fc_dtype dtype, const void *x, const void *weight, const void *bias, void *y, ptrdiff_t M,
-                       ptrdiff_t I, ptrdiff_t O, void *workspace, int threads);
-void fc_linear_grad_x(fc_dtype dtype, const void *grad_y, const void *weight, void *grad_x, ptrdiff_t M, ptrdiff_t I,
+                       ptrdiff_t D, ptrdiff_t O, void *workspace, int threads);
+void fc_linear_grad_x(fc_dtype dtype, const void *grad_y, const void *weight, void *grad_x, ptrdiff_t M, ptrdiff_t D,
                       ptrdiff_t O, void *workspace, int threads);
 void fc_linear_grad_weight(fc_dtype dtype, const void *grad_y, const void *x, void *grad_weight, ptrdiff_t M,
-                           ptrdiff_t I, ptrdiff_t O, void *workspace, int threads);
+                           ptrdiff_t D, ptrdiff_t O, void *workspace, int threads);
 void fc_linear_grad_bias(fc_dtype dtype, const void *grad_y, void *grad_bias, ptrdiff_t M, ptrdiff_t O, int threads);
 
 /* y = max(x, 0), NaN stays NaN; grad_x = grad_y where x > 0, else 0 (x: input or output of the forward pass). */

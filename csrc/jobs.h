@@ -4,6 +4,7 @@
 #define FC_JOBS_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 /* A correlation of one image, or a band of its rows, with a list of taps:
  *
@@ -18,5 +19,33 @@ typedef struct {
     ptrdiff_t w_channel; /* from one c to the next in the packed weights of a block of channels */
     ptrdiff_t y_channel, y_row, y_col;
 } fc_correlation;
+
+/* The outer products of grad_weight over a band of positions; see kernels/outer_taps.c. */
+typedef struct {
+    ptrdiff_t C, L, S, rows, cols;
+    const ptrdiff_t *lines; /* L offsets into a channel of x */
+    ptrdiff_t x_channel, x_row, x_col;
+} fc_outer;
+
+/* The constants of one optimiser step. */
+typedef struct {
+    double lr, momentum, dampening, weight_decay;
+    int nesterov, first;
+} fc_sgd;
+
+typedef struct {
+    double lr, beta1, beta2, eps, weight_decay;
+    double step_size;    /* lr / (1 - beta1^step) */
+    double inverse_root; /* 1 / sqrt(1 - beta2^step) */
+    int decoupled;
+} fc_adam;
+
+/* The constants of a cross-entropy over rows of n logits. */
+typedef struct {
+    ptrdiff_t n;
+    int64_t ignore_index;
+    double label_smoothing;
+    double weight_sum; /* over all classes; for the gradient */
+} fc_cross_entropy;
 
 #endif

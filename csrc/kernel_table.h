@@ -3,6 +3,7 @@
 #ifndef FC_KERNEL_TABLE_H
 #define FC_KERNEL_TABLE_H
 
+#include "fastconv.h"
 #include "jobs.h"
 #include <stddef.h>
 #include <stdint.h>

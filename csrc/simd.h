@@ -13,7 +13,7 @@
  *   select(m, a, b)          m lane ? a : b, m the result of a comparison;  iselect: the same for integer vectors
  *   sum(a)                   of the lanes, by halves: a fixed order
  *
- * and, per element type through lanes.h: interleave, deinterleave and transpose. */
+ * and, per element type through lanes.h: interleave, deinterleave and transpose; through bytes.h: bytes and halves. */
 #ifndef FC_SIMD_H
 #define FC_SIMD_H
 
@@ -62,22 +62,7 @@ FC_INLINE vec_f64 set1_f64(double x) { return x - (vec_f64){0}; }
 #else
 #include "simd/portable.h"
 #endif
-
-FC_INLINE float sum_f32(vec_f32 v) {
-    float lane[FC_LANES_f32];
-    store_f32(lane, v);
-    for (int half = FC_LANES_f32 / 2; half > 0; half /= 2)
-        for (int i = 0; i < half; i++) lane[i] += lane[i + half];
-    return lane[0];
-}
-
-FC_INLINE double sum_f64(vec_f64 v) {
-    double lane[FC_LANES_f64];
-    store_f64(lane, v);
-    for (int half = FC_LANES_f64 / 2; half > 0; half /= 2)
-        for (int i = 0; i < half; i++) lane[i] += lane[i + half];
-    return lane[0];
-}
+#include "simd/bytes.h"
 
 /* The short names, resolved to the element type of the template at hand. */
 #define vec FC(vec)
@@ -95,7 +80,8 @@ FC_INLINE double sum_f64(vec_f64 v) {
 #define vec_sum FC(sum)
 #define vec_interleave FC(interleave)
 #define vec_deinterleave FC(deinterleave)
-#define vec_transpose FC(transpose)
+#define vec_transpose FC(transpose_square)
+#define vec_load_strided FC(load_strided)
 #define LANES FC(FC_LANES)
 
 #endif

@@ -92,15 +92,22 @@ FC_INLINE void FC(store_part)(real *p, vec v, ptrdiff_t n) {
     else vec_store_n(p, v, (int)n);
 }
 
+enum { FC(SUM_PIECE) = 64 * LANES }; /* long sums are sums of pieces, so that rounding errors don't pile up */
+
 /* Sum of exp(x[i] - m); the terms go to y unless that is NULL. */
 FC_INLINE real FC(sum_exp)(const real *x, real m, real *y, ptrdiff_t n) {
-    vec sum = {0};
-    for (ptrdiff_t i = 0; i < n; i += LANES) {
-        const vec e = FC(exp)(FC(load_or_lowest)(x + i, n - i) - m);
-        sum += e;
-        if (y) FC(store_part)(y + i, e, n - i);
+    vec total = {0};
+    for (ptrdiff_t piece = 0; piece < n; piece += FC(SUM_PIECE)) {
+        const ptrdiff_t end = n - piece < FC(SUM_PIECE) ? n : piece + FC(SUM_PIECE);
+        vec sum = {0};
+        for (ptrdiff_t i = piece; i < end; i += LANES) {
+            const vec e = FC(exp)(FC(load_or_lowest)(x + i, n - i) - m);
+            sum += e;
+            if (y) FC(store_part)(y + i, e, n - i);
+        }
+        total += sum;
     }
-    return vec_sum(sum);
+    return vec_sum(total);
 }
 
 static void FC(softmax_forward)(const real *x, real *y, ptrdiff_t rows, ptrdiff_t n, int log) {
@@ -116,16 +123,26 @@ static void FC(softmax_forward)(const real *x, real *y, ptrdiff_t rows, ptrdiff_
     }
 }
 
+/* Sum of a * b; b NULL: all 1. */
+FC_INLINE real FC(row_sum_product)(const real *a, const real *b, ptrdiff_t n) {
+    vec total = {0};
+    for (ptrdiff_t piece = 0; piece < n; piece += FC(SUM_PIECE)) {
+        const ptrdiff_t end = n - piece < FC(SUM_PIECE) ? n : piece + FC(SUM_PIECE);
+        vec sum = {0};
+        for (ptrdiff_t i = piece; i < end; i += LANES) {
+            const int lanes = n - i < LANES ? (int)(n - i) : LANES;
+            const vec v = vec_load_n(a + i, lanes);
+            sum = b ? vec_fma(v, vec_load_n(b + i, lanes), sum) : sum + v;
+        }
+        total += sum;
+    }
+    return vec_sum(total);
+}
+
 /* softmax: grad_x = y * (grad_y - sum grad_y * y);  log: grad_x = grad_y - exp(y) * sum grad_y */
 static void FC(softmax_backward)(const real *grad_y, const real *y, real *grad_x, ptrdiff_t rows, ptrdiff_t n, int log) {
     for (ptrdiff_t row = 0; row < rows; row++, grad_y += n, y += n, grad_x += n) {
-        vec sums = {0};
-        for (ptrdiff_t i = 0; i < n; i += LANES) {
-            const int lanes = n - i < LANES ? (int)(n - i) : LANES;
-            const vec g = vec_load_n(grad_y + i, lanes);
-            sums = log ? sums + g : vec_fma(g, vec_load_n(y + i, lanes), sums);
-        }
-        const vec sum = vec_set1(vec_sum(sums));
+        const vec sum = vec_set1(FC(row_sum_product)(grad_y, log ? NULL : y, n));
         for (ptrdiff_t i = 0; i < n; i += LANES) {
             const int lanes = n - i < LANES ? (int)(n - i) : LANES;
             const vec g = vec_load_n(grad_y + i, lanes), v = vec_load_n(y + i, lanes);

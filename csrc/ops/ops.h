@@ -25,12 +25,12 @@ void FC(avg_pool2d_forward)(const fc_pool2d *p, const real *x, real *y, int coun
 void FC(avg_pool2d_backward)(const fc_pool2d *p, const real *grad_y, real *grad_x, int count_include_pad,
                              ptrdiff_t divisor, int threads);
 
-size_t FC(linear_workspace)(ptrdiff_t M, ptrdiff_t I, ptrdiff_t O, int threads);
-void FC(linear_forward)(const real *x, const real *weight, const real *bias, real *y, ptrdiff_t M, ptrdiff_t I,
+size_t FC(linear_workspace)(ptrdiff_t M, ptrdiff_t D, ptrdiff_t O, int threads);
+void FC(linear_forward)(const real *x, const real *weight, const real *bias, real *y, ptrdiff_t M, ptrdiff_t D,
                         ptrdiff_t O, void *workspace, int threads);
-void FC(linear_grad_x)(const real *grad_y, const real *weight, real *grad_x, ptrdiff_t M, ptrdiff_t I, ptrdiff_t O,
+void FC(linear_grad_x)(const real *grad_y, const real *weight, real *grad_x, ptrdiff_t M, ptrdiff_t D, ptrdiff_t O,
                        void *workspace, int threads);
-void FC(linear_grad_weight)(const real *grad_y, const real *x, real *grad_weight, ptrdiff_t M, ptrdiff_t I, ptrdiff_t O,
+void FC(linear_grad_weight)(const real *grad_y, const real *x, real *grad_weight, ptrdiff_t M, ptrdiff_t D, ptrdiff_t O,
                             void *workspace, int threads);
 void FC(linear_grad_bias)(const real *grad_y, real *grad_bias, ptrdiff_t M, ptrdiff_t O, int threads);
 

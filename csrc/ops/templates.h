@@ -1,7 +1,9 @@
-/* All operations for one element type; included by each unit of units/. */
-#include "../dispatch.h"
+/* All operations for one element type; included by each unit of units/, after dispatch.h. */
+#include "arena.h"
 #include "ops.h"
 #include "parallel.h"
+
+#include <string.h>
 
 #define kernels (fc_active->FC_SUFFIX)
 

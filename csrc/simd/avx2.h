@@ -23,3 +23,13 @@ FC_INLINE vec_f32 select_f32(ivec_f32 m, vec_f32 a, vec_f32 b) { return (vec_f32
 FC_INLINE vec_f64 select_f64(ivec_f64 m, vec_f64 a, vec_f64 b) { return (vec_f64)_mm256_blendv_pd((__m256d)b, (__m256d)a, (__m256d)m); }
 FC_INLINE ivec_f32 iselect_f32(ivec_f32 m, ivec_f32 a, ivec_f32 b) { return (ivec_f32)_mm256_blendv_epi8((__m256i)b, (__m256i)a, (__m256i)m); }
 FC_INLINE ivec_f64 iselect_f64(ivec_f64 m, ivec_f64 a, ivec_f64 b) { return (ivec_f64)_mm256_blendv_epi8((__m256i)b, (__m256i)a, (__m256i)m); }
+
+FC_INLINE float sum_f32(vec_f32 v) {
+    __m128 half = _mm_add_ps(_mm256_castps256_ps128((__m256)v), _mm256_extractf128_ps((__m256)v, 1));
+    half = _mm_add_ps(half, _mm_movehl_ps(half, half));
+    return _mm_cvtss_f32(_mm_add_ss(half, _mm_movehdup_ps(half)));
+}
+FC_INLINE double sum_f64(vec_f64 v) {
+    __m128d pair = _mm_add_pd(_mm256_castpd256_pd128((__m256d)v), _mm256_extractf128_pd((__m256d)v, 1));
+    return _mm_cvtsd_f64(_mm_add_sd(pair, _mm_unpackhi_pd(pair, pair)));
+}

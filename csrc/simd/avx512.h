@@ -25,3 +25,17 @@ FC_INLINE ivec_f32 iselect_f32(ivec_f32 m, ivec_f32 a, ivec_f32 b) {
 FC_INLINE ivec_f64 iselect_f64(ivec_f64 m, ivec_f64 a, ivec_f64 b) {
     return (ivec_f64)_mm512_mask_blend_epi64(_mm512_movepi64_mask((__m512i)m), (__m512i)b, (__m512i)a);
 }
+
+FC_INLINE float sum128_f32(__m128 v) {
+    v = _mm_add_ps(v, _mm_movehl_ps(v, v));
+    return _mm_cvtss_f32(_mm_add_ss(v, _mm_movehdup_ps(v)));
+}
+FC_INLINE float sum_f32(vec_f32 v) {
+    __m256 half = _mm256_add_ps(_mm512_castps512_ps256((__m512)v), _mm512_extractf32x8_ps((__m512)v, 1));
+    return sum128_f32(_mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1)));
+}
+FC_INLINE double sum_f64(vec_f64 v) {
+    __m256d half = _mm256_add_pd(_mm512_castpd512_pd256((__m512d)v), _mm512_extractf64x4_pd((__m512d)v, 1));
+    __m128d pair = _mm_add_pd(_mm256_castpd256_pd128(half), _mm256_extractf128_pd(half, 1));
+    return _mm_cvtsd_f64(_mm_add_sd(pair, _mm_unpackhi_pd(pair, pair)));
+}

@@ -67,6 +67,19 @@ FC_INLINE void vec_deinterleave(vec a, vec b, vec *even, vec *odd) {
     *odd = FC_SHUFFLE(a, b, ODD_LANES);
 }
 
+/* p[0], p[stride], p[2 * stride] ...  Stride 2 reads whole vectors: 2 * LANES elements. */
+FC_INLINE vec vec_load_strided(const real *p, ptrdiff_t stride) {
+    if (stride == 1) return vec_load(p);
+    vec even, odd;
+    if (stride == 2) {
+        vec_deinterleave(vec_load(p), vec_load(p + LANES), &even, &odd);
+        return even;
+    }
+    real lane[LANES];
+    for (int i = 0; i < LANES; i++) lane[i] = p[i * stride];
+    return vec_load(lane);
+}
+
 /* rows[i] lane j <-> rows[j] lane i: for each bit d of the two numbers, exchange it between row and lane. */
 #define SWAP_BIT(d)                                                  \
     _Pragma("GCC unroll 16") for (int i = 0; i < LANES; i++) if (!(i & d)) { \

@@ -19,3 +19,6 @@ FC_INLINE ivec_f32 iselect_f32(ivec_f32 m, ivec_f32 a, ivec_f32 b) { return (m &
 FC_INLINE ivec_f64 iselect_f64(ivec_f64 m, ivec_f64 a, ivec_f64 b) { return (m & a) | (~m & b); }
 FC_INLINE vec_f32 select_f32(ivec_f32 m, vec_f32 a, vec_f32 b) { return (vec_f32)((m & (ivec_f32)a) | (~m & (ivec_f32)b)); }
 FC_INLINE vec_f64 select_f64(ivec_f64 m, vec_f64 a, vec_f64 b) { return (vec_f64)((m & (ivec_f64)a) | (~m & (ivec_f64)b)); }
+
+FC_INLINE float sum_f32(vec_f32 v) { return (v[0] + v[2]) + (v[1] + v[3]); }
+FC_INLINE double sum_f64(vec_f64 v) { return v[0] + v[1]; }

@@ -1,0 +1,115 @@
+/* Rearranging: transposes for weights and gradients, a check for infinities and NaN. */
+
+/* to[order[c]][r] = from[r][c] for r < width, c < cols; rows past `rows` count as zero.  width <= LANES.
+ * from: rows `from_row` apart; to: rows `to_row` apart; order NULL means order[c] = c. */
+static void FC(transpose)(const real *from, ptrdiff_t from_row, int rows, ptrdiff_t cols, real *to, ptrdiff_t to_row,
+                          int width, const ptrdiff_t *order) {
+    for (ptrdiff_t c = 0; c < cols; c += LANES) {
+        int n = cols - c < LANES ? (int)(cols - c) : LANES;
+        vec block[LANES];
+        if (rows == LANES && n == LANES) {
+#pragma GCC unroll 16
+            for (int r = 0; r < LANES; r++) block[r] = vec_load(from + r * from_row + c);
+        } else {
+            for (int r = 0; r < LANES; r++)
+                block[r] = r < rows ? vec_load_n(from + r * from_row + c, n) : vec_set1(0);
+        }
+        vec_transpose(block);
+        if (order) {
+            for (int i = 0; i < n; i++) vec_store_n(to + order[c + i] * to_row, block[i], width);
+        } else if (width == LANES && n == LANES) {
+#pragma GCC unroll 16
+            for (int i = 0; i < LANES; i++) vec_store(to + (c + i) * to_row, block[i]);
+        } else {
+            for (int i = 0; i < n; i++) vec_store_n(to + (c + i) * to_row, block[i], width);
+        }
+    }
+}
+
+/* 1 when none of the n numbers is infinite or NaN: x - x is 0 for finite x alone. */
+static int FC(all_finite)(const real *x, ptrdiff_t n) {
+    vec sum = vec_set1(0);
+    ptrdiff_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        vec v = vec_load(x + i);
+        sum += v - v;
+    }
+    vec v = vec_load_n(x + i, (int)(n - i));
+    sum += v - v;
+    return vec_sum(sum) == 0;
+}
+
+/* sum of n numbers: LANES x 4 running sums, then added pairwise in a fixed order. */
+static real FC(sum_all)(const real *x, ptrdiff_t n) {
+    vec s[4] = {vec_set1(0), vec_set1(0), vec_set1(0), vec_set1(0)};
+    ptrdiff_t i = 0;
+    for (; i + 4 * LANES <= n; i += 4 * LANES)
+#pragma GCC unroll 4
+        for (int v = 0; v < 4; v++) s[v] += vec_load(x + i + v * LANES);
+    for (int v = 0; i < n; i += LANES, v++) s[v] += n - i >= LANES ? vec_load(x + i) : vec_load_n(x + i, (int)(n - i));
+    return vec_sum((s[0] + s[1]) + (s[2] + s[3]));
+}
+
+/* to[i] = sum over j < count, in order, of from[j * step + i], for i < n */
+static void FC(add_rows)(const real *from, ptrdiff_t step, ptrdiff_t count, ptrdiff_t n, real *to) {
+    for (ptrdiff_t i = 0; i < n; i += LANES) {
+        int lanes = n - i < LANES ? (int)(n - i) : LANES;
+        vec s = vec_set1(0);
+        for (ptrdiff_t j = 0; j < count; j++)
+            s += lanes == LANES ? vec_load(from + j * step + i) : vec_load_n(from + j * step + i, lanes);
+        if (lanes == LANES) vec_store(to + i, s);
+        else vec_store_n(to + i, s, lanes);
+    }
+}
+
+/* to (rows, width) = from (rows, cols), the columns past cols as zeros; width a multiple of LANES. */
+static void FC(copy_panel)(ptrdiff_t rows, ptrdiff_t cols, const real *from, ptrdiff_t from_row, real *to,
+                           ptrdiff_t width) {
+    for (ptrdiff_t r = 0; r < rows; r++)
+        for (ptrdiff_t c = 0; c < width; c += LANES) {
+            vec v = cols - c >= LANES ? vec_load(from + r * from_row + c)
+                    : cols > c        ? vec_load_n(from + r * from_row + c, (int)(cols - c))
+                                      : vec_set1(0);
+            vec_store(to + r * width + c, v);
+        }
+}
+
+/* A plane with its border: row r of `to` (to_row apart, width numbers) is row first + r of `from` (H x W), its columns
+ * starting at `left`; whatever lies outside is 0.  Writes up to a vector past the end of `to`. */
+static void FC(pad_plane)(const real *from, ptrdiff_t H, ptrdiff_t W, ptrdiff_t first, ptrdiff_t left, ptrdiff_t rows,
+                          ptrdiff_t width, real *to, ptrdiff_t to_row) {
+    const ptrdiff_t begin = left < 0 ? -left : 0;                 /* the columns of `to` that exist in `from` */
+    const ptrdiff_t end = W - left < width ? W - left : width;
+    for (ptrdiff_t r = 0; r < rows; r++, to += to_row) {
+        for (ptrdiff_t c = 0; c < width; c += LANES) vec_store(to + c, vec_set1(0));
+        if (first + r < 0 || first + r >= H) continue;
+        const real *row = from + (first + r) * W + left;
+        ptrdiff_t c = begin;
+        for (; c + LANES <= end; c += LANES) vec_store(to + c, vec_load(row + c));
+        if (c < end) vec_store_n(to + c, vec_load_n(row + c, (int)(end - c)), (int)(end - c));
+    }
+}
+
+/* to[r * cols + j] = from[first + r * row_step][left + j * col_step], 0 outside H x W: one of the shifted copies of
+ * correlate_positions.  Writes up to a vector past the end of `to`. */
+static void FC(shift_plane)(const real *from, ptrdiff_t H, ptrdiff_t W, ptrdiff_t first, ptrdiff_t row_step,
+                            ptrdiff_t left, ptrdiff_t col_step, ptrdiff_t rows, ptrdiff_t cols, real *to) {
+    ptrdiff_t begin = left < 0 ? (-left + col_step - 1) / col_step : 0;
+    ptrdiff_t end = W > left ? (W - left + col_step - 1) / col_step : 0;
+    if (end > cols) end = cols;
+    for (ptrdiff_t r = 0; r < rows; r++, to += cols) {
+        const ptrdiff_t i = first + r * row_step;
+        const int inside = i >= 0 && i < H;
+        if (!inside || begin > 0 || end < cols)
+            for (ptrdiff_t c = 0; c < cols; c += LANES) vec_store(to + c, vec_set1(0));
+        if (!inside) continue;
+        const real *row = from + i * W + left;
+        ptrdiff_t c = begin;
+        if (col_step == 1) {
+            for (; c + LANES <= end; c += LANES) vec_store(to + c, vec_load(row + c));
+            if (c < end) vec_store_n(to + c, vec_load_n(row + c, (int)(end - c)), (int)(end - c));
+        } else {
+            for (; c < end; c++) to[c] = row[c * col_step];
+        }
+    }
+}

@@ -1,0 +1,632 @@
+# cython: boundscheck=False, wraparound=False, embedsignature=True
+"""The compiled module: one thin function per entry point of csrc/fastconv.h, and NumPy arrays backed by its memory cache.
+
+Nothing here checks shapes or decides anything: fastconv.ops validates first.  What it does check is what would corrupt
+memory if a caller inside the package were wrong: that arrays are C-contiguous and of one dtype.
+"""
+
+import os
+
+cimport cython
+cimport numpy as np
+from cpython.mem cimport PyMem_Malloc
+from cpython.pycapsule cimport PyCapsule_New
+from cpython.ref cimport Py_DECREF, PyObject
+from libc.stdint cimport int64_t, uint8_t, uint64_t
+
+import numpy as np
+
+np.import_array()
+
+
+cdef extern from "omp.h" nogil:
+    int omp_get_max_threads()
+
+cdef extern from *:
+    """
+    #include <omp.h>
+    #if _OPENMP >= 201811
+    static int fc_pause(void) { return omp_pause_resource_all(omp_pause_hard); }
+    #else
+    static int fc_pause(void) { return -1; }
+    #endif
+    static int fc_openmp(void) { return _OPENMP; }
+    """
+    int fc_pause() nogil
+    int fc_openmp()
+
+cdef extern from "memory.h" nogil:
+    void *fc_alloc(size_t)
+    void *fc_alloc_zeroed(size_t)
+    void *fc_realloc(void *, size_t)
+    void fc_free(void *)
+    size_t fc_memory_cached()
+    size_t fc_memory_limit()
+    void fc_memory_set_limit(size_t)
+    size_t fc_memory_release()
+
+cdef extern from "dispatch.h" nogil:
+    ctypedef struct fc_kernel_table:
+        const char *isa
+    ctypedef struct fc_cpu:
+        int sse2, avx2, fma, avx512f, avx512dq, avx512bw, avx512vl, neon, os_ymm, os_zmm
+        long l1d, l2, l3
+        const char *vendor
+        const char *brand
+    const fc_cpu *fc_cpu_info()
+    const fc_kernel_table *fc_table(int)
+    int fc_table_supported(const fc_kernel_table *)
+    const fc_kernel_table *fc_active
+    int fc_select(const char *)
+    void fc_select_best()
+
+cdef extern from "fastconv.h" nogil:
+    ctypedef enum fc_dtype:
+        FC_F32
+        FC_F64
+    ctypedef struct fc_conv2d:
+        ptrdiff_t N, C, H, W, K, R, S, OH, OW
+        ptrdiff_t stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w, groups
+    ctypedef struct fc_pool2d:
+        ptrdiff_t N, C, H, W, OH, OW
+        ptrdiff_t kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w
+
+    size_t fc_conv2d_forward_workspace(const fc_conv2d *, fc_dtype, int)
+    void fc_conv2d_forward(const fc_conv2d *, fc_dtype, void *x, void *weight, void *bias, void *y, void *workspace, int)
+    size_t fc_conv2d_grad_x_workspace(const fc_conv2d *, fc_dtype, int)
+    void fc_conv2d_grad_x(const fc_conv2d *, fc_dtype, void *grad_y, void *weight, void *grad_x, void *workspace, int)
+    size_t fc_conv2d_grad_weight_workspace(const fc_conv2d *, fc_dtype, int)
+    void fc_conv2d_grad_weight(const fc_conv2d *, fc_dtype, void *grad_y, void *x, void *grad_weight, void *workspace, int)
+    void fc_conv2d_grad_bias(const fc_conv2d *, fc_dtype, void *grad_y, void *grad_bias, int)
+
+    void fc_max_pool2d_forward(const fc_pool2d *, fc_dtype, void *x, void *y, uint8_t *winners, int64_t *indices, int)
+    void fc_max_pool2d_backward_winners(const fc_pool2d *, fc_dtype, void *grad_y, uint8_t *winners, void *grad_x, int)
+    int fc_max_pool2d_backward(fc_dtype, void *grad_y, int64_t *indices, void *grad_x, ptrdiff_t planes, ptrdiff_t n,
+                               ptrdiff_t m, int)
+    void fc_avg_pool2d_forward(const fc_pool2d *, fc_dtype, void *x, void *y, int count_include_pad, ptrdiff_t divisor, int)
+    void fc_avg_pool2d_backward(const fc_pool2d *, fc_dtype, void *grad_y, void *grad_x, int count_include_pad,
+                                ptrdiff_t divisor, int)
+
+    size_t fc_linear_workspace(fc_dtype, ptrdiff_t M, ptrdiff_t I, ptrdiff_t O, int)
+    void fc_linear_forward(fc_dtype, void *x, void *weight, void *bias, void *y, ptrdiff_t M, ptrdiff_t I, ptrdiff_t O,
+                           void *workspace, int)
+    void fc_linear_grad_x(fc_dtype, void *grad_y, void *weight, void *grad_x, ptrdiff_t M, ptrdiff_t I, ptrdiff_t O,
+                          void *workspace, int)
+    void fc_linear_grad_weight(fc_dtype, void *grad_y, void *x, void *grad_weight, ptrdiff_t M, ptrdiff_t I, ptrdiff_t O,
+                               void *workspace, int)
+    void fc_linear_grad_bias(fc_dtype, void *grad_y, void *grad_bias, ptrdiff_t M, ptrdiff_t O, int)
+
+    void fc_relu_forward(fc_dtype, void *x, void *y, ptrdiff_t n, int)
+    void fc_relu_backward(fc_dtype, void *grad_y, void *x, void *grad_x, ptrdiff_t n, int)
+    void fc_dropout_forward(fc_dtype, void *x, void *y, uint8_t *mask, double p, uint64_t seed, ptrdiff_t units,
+                            ptrdiff_t unit, int)
+    void fc_dropout_backward(fc_dtype, void *grad_y, uint8_t *mask, void *grad_x, double p, ptrdiff_t units,
+                             ptrdiff_t unit, int)
+    void fc_softmax_forward(fc_dtype, void *x, void *y, ptrdiff_t rows, ptrdiff_t n, int log, int)
+    void fc_softmax_backward(fc_dtype, void *grad_y, void *y, void *grad_x, ptrdiff_t rows, ptrdiff_t n, int log, int)
+    void fc_cross_entropy_forward(fc_dtype, void *x, int64_t *target, void *weight, int64_t ignore_index, double label_smoothing,
+                                  void *losses, ptrdiff_t rows, ptrdiff_t n, int)
+    void fc_cross_entropy_backward(fc_dtype, void *scale, void *x, int64_t *target, void *weight, int64_t ignore_index,
+                                   double label_smoothing, void *grad_x, ptrdiff_t rows, ptrdiff_t n, int)
+    void fc_sgd_step(fc_dtype, void *param, void *grad, void *velocity, ptrdiff_t n, double lr, double momentum,
+                     double dampening, double weight_decay, int nesterov, int first, int)
+    void fc_adam_step(fc_dtype, void *param, void *grad, void *exp_avg, void *exp_avg_sq, ptrdiff_t n, double lr, double beta1,
+                      double beta2, double eps, double weight_decay, int decoupled, int64_t step, int)
+    void fc_gather_images(fc_dtype, uint8_t *images, int64_t *index, void *out, ptrdiff_t rows, ptrdiff_t d, double scale,
+                          double offset, int)
+
+
+# -- memory --------------------------------------------------------------------------------------------------------------
+# NumPy asks a "data memory handler" (NEP 49) for an array's storage and remembers it in the array.  Ours is current only
+# while `empty` makes an array, so the results are ordinary arrays that own their data, and nobody else's arrays change.
+
+cdef extern from "numpy/arrayobject.h":
+    ctypedef struct PyDataMemAllocator:
+        void *ctx
+        void *(*malloc)(void *, size_t) noexcept nogil
+        void *(*calloc)(void *, size_t, size_t) noexcept nogil
+        void *(*realloc)(void *, void *, size_t) noexcept nogil
+        void (*free)(void *, void *, size_t) noexcept nogil
+    ctypedef struct PyDataMem_Handler:
+        char name[127]
+        uint8_t version
+        PyDataMemAllocator allocator
+    object PyDataMem_SetHandler(object)
+
+    ctypedef struct PyTypeObject:
+        pass
+    PyTypeObject PyArray_Type
+
+
+cdef void *_malloc(void *ctx, size_t size) noexcept nogil:
+    return fc_alloc(size)
+
+cdef void *_calloc(void *ctx, size_t count, size_t size) noexcept nogil:
+    if size != 0 and count > (<size_t>-1) // size:
+        return NULL
+    return fc_alloc_zeroed(count * size)
+
+cdef void *_realloc(void *ctx, void *block, size_t size) noexcept nogil:
+    return fc_realloc(block, size)
+
+cdef void _free(void *ctx, void *block, size_t size) noexcept nogil:
+    fc_free(block)
+
+
+cdef object _make_handler():
+    # Lives as long as the process: arrays hold on to it.
+    cdef PyDataMem_Handler *handler = <PyDataMem_Handler *> PyMem_Malloc(sizeof(PyDataMem_Handler))
+    if handler == NULL:
+        raise MemoryError()
+    cdef bytes name = b"fastconv_cache"
+    cdef int i
+    for i in range(127):
+        handler.name[i] = name[i] if i < len(name) else 0
+    handler.version = 1
+    handler.allocator.ctx = NULL
+    handler.allocator.malloc = _malloc
+    handler.allocator.calloc = _calloc
+    handler.allocator.realloc = _realloc
+    handler.allocator.free = _free
+    return PyCapsule_New(handler, "mem_handler", NULL)
+
+cdef object _handler = _make_handler()
+
+
+def empty(tuple shape, dtype):
+    cdef np.npy_intp dims[32]
+    cdef int ndim = len(shape)
+    cdef int i
+    if ndim > 32:
+        raise ValueError(f"empty: at most 32 dimensions, got {ndim}")
+    for i in range(ndim):
+        dims[i] = shape[i]
+    cdef np.dtype descr = dtype if isinstance(dtype, np.dtype) else np.dtype(dtype)
+    cdef object before = PyDataMem_SetHandler(_handler)
+    try:
+        return np.PyArray_EMPTY(ndim, dims, descr.num, 0)
+    finally:
+        PyDataMem_SetHandler(before)
+
+
+def memory_cached():
+    return fc_memory_cached()
+
+def memory_limit():
+    return fc_memory_limit()
+
+def set_memory_limit(size_t limit):
+    fc_memory_set_limit(limit)
+
+def memory_release():
+    return fc_memory_release()
+
+
+@cython.final
+cdef class _Workspace:
+    """Scratch memory for one call, given back when the object goes."""
+    cdef void *data
+
+    def __dealloc__(self):
+        fc_free(self.data)
+
+cdef _Workspace workspace(size_t size):
+    cdef _Workspace w = _Workspace.__new__(_Workspace)
+    if size:
+        w.data = fc_alloc(size)
+        if w.data == NULL:
+            raise MemoryError(f"fastconv: no memory for a workspace of {size} bytes")
+    return w
+
+
+# -- instruction sets ----------------------------------------------------------------------------------------------------
+
+def cpu_info():
+    cdef const fc_cpu *cpu = fc_cpu_info()
+    names = {
+        "sse2": cpu.sse2, "avx2": cpu.avx2, "fma": cpu.fma, "avx512f": cpu.avx512f, "avx512dq": cpu.avx512dq,
+        "avx512bw": cpu.avx512bw, "avx512vl": cpu.avx512vl, "neon": cpu.neon,
+    }
+    return {
+        "vendor": cpu.vendor.decode("ascii", "replace").strip("\0 "),
+        "model": cpu.brand.decode("ascii", "replace").strip("\0 "),
+        "features": [name for name, present in names.items() if present],
+        "os_saves_ymm": bool(cpu.os_ymm),
+        "os_saves_zmm": bool(cpu.os_zmm),
+        "l1d_bytes": cpu.l1d,
+        "l2_bytes": cpu.l2,
+        "l3_bytes": cpu.l3,
+    }
+
+
+def compiled_isas():
+    cdef list names = []
+    cdef int i = 0
+    while fc_table(i) != NULL:
+        names.append(fc_table(i).isa.decode())
+        i += 1
+    return names
+
+
+def available_isas():
+    cdef list names = []
+    cdef int i = 0
+    while fc_table(i) != NULL:
+        if fc_table_supported(fc_table(i)):
+            names.append(fc_table(i).isa.decode())
+        i += 1
+    return names
+
+
+def active_isa():
+    return fc_active.isa.decode()
+
+
+def select_isa(str name):
+    cdef int status = fc_select(name.encode())
+    if status == -1:
+        raise ValueError(f"unknown instruction set {name!r}; this build knows {', '.join(compiled_isas())}")
+    if status == -2:
+        raise ValueError(f"instruction set {name!r} is not supported by this machine; it has {', '.join(available_isas())}")
+
+
+def openmp_max_threads():
+    return omp_get_max_threads()
+
+def openmp_version():
+    return fc_openmp()
+
+def openmp_pause():
+    return fc_pause()
+
+
+cdef _choose_isa():
+    wanted = os.environ.get("FASTCONV_ISA", "")
+    if not wanted:
+        fc_select_best()
+        return
+    try:
+        select_isa(wanted)
+    except ValueError as error:
+        raise ImportError(f"FASTCONV_ISA: {error}") from None
+
+_choose_isa()
+
+
+# -- arrays as pointers --------------------------------------------------------------------------------------------------
+
+cdef fc_dtype dtype_of(np.ndarray a) except *:
+    cdef int num = np.PyArray_TYPE(a)
+    if num == np.NPY_FLOAT:
+        return FC_F32
+    if num == np.NPY_DOUBLE:
+        return FC_F64
+    raise TypeError(f"kernels take float32 or float64, got {a.dtype}")
+
+cdef void *floats(np.ndarray a, fc_dtype dtype) except? NULL:
+    if not np.PyArray_IS_C_CONTIGUOUS(a) or not np.PyArray_ISALIGNED(a):
+        raise ValueError("kernels take C-contiguous, aligned arrays")
+    if dtype_of(a) != dtype:
+        raise TypeError("kernels take arrays of one dtype a call")
+    return np.PyArray_DATA(a)
+
+cdef void *optional_floats(object a, fc_dtype dtype) except? NULL:
+    return NULL if a is None else floats(a, dtype)
+
+cdef void *typed(object a, int num) except? NULL:
+    if a is None:
+        return NULL
+    if not isinstance(a, np.ndarray) or np.PyArray_TYPE(a) != num or not np.PyArray_IS_C_CONTIGUOUS(a):
+        raise TypeError("kernels take C-contiguous arrays of the documented integer type")
+    return np.PyArray_DATA(a)
+
+
+# -- convolution ---------------------------------------------------------------------------------------------------------
+
+@cython.final
+@cython.freelist(8)
+cdef class Conv2dProblem:
+    """The sizes of one convolution.  x (N, C, H, W); weight (K, C // groups, R, S); y (N, K, OH, OW)."""
+    cdef fc_conv2d p
+
+    def __init__(self, ptrdiff_t N, ptrdiff_t C, ptrdiff_t H, ptrdiff_t W, ptrdiff_t K, ptrdiff_t R, ptrdiff_t S,
+                 ptrdiff_t OH, ptrdiff_t OW, ptrdiff_t stride_h, ptrdiff_t stride_w, ptrdiff_t pad_top,
+                 ptrdiff_t pad_left, ptrdiff_t dilation_h, ptrdiff_t dilation_w, ptrdiff_t groups):
+        self.p = fc_conv2d(N, C, H, W, K, R, S, OH, OW, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w,
+                           groups)
+
+    def __getattr__(self, name):
+        cdef dict fields = self.p
+        try:
+            return fields[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def __repr__(self):
+        cdef dict fields = self.p
+        return f"Conv2dProblem({', '.join(f'{k}={v}' for k, v in fields.items())})"
+
+
+def conv2d_forward(Conv2dProblem problem, np.ndarray x, np.ndarray weight, bias, np.ndarray y, int threads):
+    cdef fc_dtype t = dtype_of(x)
+    cdef void *xp = floats(x, t)
+    cdef void *wp = floats(weight, t)
+    cdef void *bp = optional_floats(bias, t)
+    cdef void *yp = floats(y, t)
+    cdef _Workspace w = workspace(fc_conv2d_forward_workspace(&problem.p, t, threads))
+    with nogil:
+        fc_conv2d_forward(&problem.p, t, xp, wp, bp, yp, w.data, threads)
+
+
+def conv2d_grad_x(Conv2dProblem problem, np.ndarray grad_y, np.ndarray weight, np.ndarray grad_x, int threads):
+    cdef fc_dtype t = dtype_of(grad_y)
+    cdef void *gp = floats(grad_y, t)
+    cdef void *wp = floats(weight, t)
+    cdef void *op = floats(grad_x, t)
+    cdef _Workspace w = workspace(fc_conv2d_grad_x_workspace(&problem.p, t, threads))
+    with nogil:
+        fc_conv2d_grad_x(&problem.p, t, gp, wp, op, w.data, threads)
+
+
+def conv2d_grad_weight(Conv2dProblem problem, np.ndarray grad_y, np.ndarray x, np.ndarray grad_weight, int threads):
+    cdef fc_dtype t = dtype_of(grad_y)
+    cdef void *gp = floats(grad_y, t)
+    cdef void *xp = floats(x, t)
+    cdef void *op = floats(grad_weight, t)
+    cdef _Workspace w = workspace(fc_conv2d_grad_weight_workspace(&problem.p, t, threads))
+    with nogil:
+        fc_conv2d_grad_weight(&problem.p, t, gp, xp, op, w.data, threads)
+
+
+def conv2d_grad_bias(Conv2dProblem problem, np.ndarray grad_y, np.ndarray grad_bias, int threads):
+    cdef fc_dtype t = dtype_of(grad_y)
+    cdef void *gp = floats(grad_y, t)
+    cdef void *op = floats(grad_bias, t)
+    with nogil:
+        fc_conv2d_grad_bias(&problem.p, t, gp, op, threads)
+
+
+# -- pooling -------------------------------------------------------------------------------------------------------------
+
+@cython.final
+@cython.freelist(8)
+cdef class Pool2dProblem:
+    """The sizes of one pooling.  x (N, C, H, W); y (N, C, OH, OW); padding the same on both sides of an axis."""
+    cdef fc_pool2d p
+
+    def __init__(self, ptrdiff_t N, ptrdiff_t C, ptrdiff_t H, ptrdiff_t W, ptrdiff_t OH, ptrdiff_t OW,
+                 ptrdiff_t kernel_h, ptrdiff_t kernel_w, ptrdiff_t stride_h, ptrdiff_t stride_w, ptrdiff_t pad_h,
+                 ptrdiff_t pad_w, ptrdiff_t dilation_h, ptrdiff_t dilation_w):
+        self.p = fc_pool2d(N, C, H, W, OH, OW, kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, dilation_h,
+                           dilation_w)
+
+    def __getattr__(self, name):
+        cdef dict fields = self.p
+        try:
+            return fields[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def __repr__(self):
+        cdef dict fields = self.p
+        return f"Pool2dProblem({', '.join(f'{k}={v}' for k, v in fields.items())})"
+
+
+def max_pool2d_forward(Pool2dProblem problem, np.ndarray x, np.ndarray y, winners, indices, int threads):
+    cdef fc_dtype t = dtype_of(x)
+    cdef void *xp = floats(x, t)
+    cdef void *yp = floats(y, t)
+    cdef uint8_t *wp = <uint8_t *> typed(winners, np.NPY_UINT8)
+    cdef int64_t *ip = <int64_t *> typed(indices, np.NPY_INT64)
+    with nogil:
+        fc_max_pool2d_forward(&problem.p, t, xp, yp, wp, ip, threads)
+
+
+def max_pool2d_backward_winners(Pool2dProblem problem, np.ndarray grad_y, winners, np.ndarray grad_x, int threads):
+    cdef fc_dtype t = dtype_of(grad_y)
+    cdef void *gp = floats(grad_y, t)
+    cdef uint8_t *wp = <uint8_t *> typed(winners, np.NPY_UINT8)
+    cdef void *op = floats(grad_x, t)
+    with nogil:
+        fc_max_pool2d_backward_winners(&problem.p, t, gp, wp, op, threads)
+
+
+def max_pool2d_backward(np.ndarray grad_y, indices, np.ndarray grad_x, ptrdiff_t planes, int threads):
+    cdef fc_dtype t = dtype_of(grad_y)
+    cdef void *gp = floats(grad_y, t)
+    cdef int64_t *ip = <int64_t *> typed(indices, np.NPY_INT64)
+    cdef void *op = floats(grad_x, t)
+    cdef ptrdiff_t n = grad_y.size // planes if planes else 0
+    cdef ptrdiff_t m = grad_x.size // planes if planes else 0
+    cdef int status
+    with nogil:
+        status = fc_max_pool2d_backward(t, gp, ip, op, planes, n, m, threads)
+    return status == 0
+
+
+def avg_pool2d_forward(Pool2dProblem problem, np.ndarray x, np.ndarray y, bint count_include_pad,
+                       ptrdiff_t divisor_override, int threads):
+    cdef fc_dtype t = dtype_of(x)
+    cdef void *xp = floats(x, t)
+    cdef void *yp = floats(y, t)
+    with nogil:
+        fc_avg_pool2d_forward(&problem.p, t, xp, yp, count_include_pad, divisor_override, threads)
+
+
+def avg_pool2d_backward(Pool2dProblem problem, np.ndarray grad_y, np.ndarray grad_x, bint count_include_pad,
+                        ptrdiff_t divisor_override, int threads):
+    cdef fc_dtype t = dtype_of(grad_y)
+    cdef void *gp = floats(grad_y, t)
+    cdef void *op = floats(grad_x, t)
+    with nogil:
+        fc_avg_pool2d_backward(&problem.p, t, gp, op, count_include_pad, divisor_override, threads)
+
+
+# -- linear: x (M, I), weight (O, I), y (M, O) ---------------------------------------------------------------------------
+
+def linear_forward(np.ndarray x, np.ndarray weight, bias, np.ndarray y, int threads):
+    cdef fc_dtype t = dtype_of(x)
+    cdef void *xp = floats(x, t)
+    cdef void *wp = floats(weight, t)
+    cdef void *bp = optional_floats(bias, t)
+    cdef void *yp = floats(y, t)
+    cdef ptrdiff_t m = np.PyArray_DIM(x, 0), i = np.PyArray_DIM(x, 1), o = np.PyArray_DIM(weight, 0)
+    cdef _Workspace w = workspace(fc_linear_workspace(t, m, i, o, threads))
+    with nogil:
+        fc_linear_forward(t, xp, wp, bp, yp, m, i, o, w.data, threads)
+
+
+def linear_grad_x(np.ndarray grad_y, np.ndarray weight, np.ndarray grad_x, int threads):
+    cdef fc_dtype t = dtype_of(grad_y)
+    cdef void *gp = floats(grad_y, t)
+    cdef void *wp = floats(weight, t)
+    cdef void *op = floats(grad_x, t)
+    cdef ptrdiff_t m = np.PyArray_DIM(grad_y, 0), i = np.PyArray_DIM(weight, 1), o = np.PyArray_DIM(weight, 0)
+    cdef _Workspace w = workspace(fc_linear_workspace(t, m, i, o, threads))
+    with nogil:
+        fc_linear_grad_x(t, gp, wp, op, m, i, o, w.data, threads)
+
+
+def linear_grad_weight(np.ndarray grad_y, np.ndarray x, np.ndarray grad_weight, int threads):
+    cdef fc_dtype t = dtype_of(grad_y)
+    cdef void *gp = floats(grad_y, t)
+    cdef void *xp = floats(x, t)
+    cdef void *op = floats(grad_weight, t)
+    cdef ptrdiff_t m = np.PyArray_DIM(x, 0), i = np.PyArray_DIM(x, 1), o = np.PyArray_DIM(grad_y, 1)
+    cdef _Workspace w = workspace(fc_linear_workspace(t, m, i, o, threads))
+    with nogil:
+        fc_linear_grad_weight(t, gp, xp, op, m, i, o, w.data, threads)
+
+
+def linear_grad_bias(np.ndarray grad_y, np.ndarray grad_bias, int threads):
+    cdef fc_dtype t = dtype_of(grad_y)
+    cdef void *gp = floats(grad_y, t)
+    cdef void *op = floats(grad_bias, t)
+    cdef ptrdiff_t m = np.PyArray_DIM(grad_y, 0), o = np.PyArray_DIM(grad_y, 1)
+    with nogil:
+        fc_linear_grad_bias(t, gp, op, m, o, threads)
+
+
+# -- element by element --------------------------------------------------------------------------------------------------
+
+def relu_forward(np.ndarray x, np.ndarray y, int threads):
+    cdef fc_dtype t = dtype_of(x)
+    cdef void *xp = floats(x, t)
+    cdef void *yp = floats(y, t)
+    cdef ptrdiff_t n = np.PyArray_SIZE(x)
+    with nogil:
+        fc_relu_forward(t, xp, yp, n, threads)
+
+
+def relu_backward(np.ndarray grad_y, np.ndarray x, np.ndarray grad_x, int threads):
+    cdef fc_dtype t = dtype_of(x)
+    cdef void *gp = floats(grad_y, t)
+    cdef void *xp = floats(x, t)
+    cdef void *op = floats(grad_x, t)
+    cdef ptrdiff_t n = np.PyArray_SIZE(x)
+    with nogil:
+        fc_relu_backward(t, gp, xp, op, n, threads)
+
+
+def dropout_forward(np.ndarray x, np.ndarray y, mask, double p, uint64_t seed, ptrdiff_t unit, int threads):
+    cdef fc_dtype t = dtype_of(x)
+    cdef void *xp = floats(x, t)
+    cdef void *yp = floats(y, t)
+    cdef uint8_t *mp = <uint8_t *> typed(mask, np.NPY_UINT8)
+    cdef ptrdiff_t units = np.PyArray_SIZE(mask)
+    with nogil:
+        fc_dropout_forward(t, xp, yp, mp, p, seed, units, unit, threads)
+
+
+def dropout_backward(np.ndarray grad_y, mask, np.ndarray grad_x, double p, ptrdiff_t unit, int threads):
+    cdef fc_dtype t = dtype_of(grad_y)
+    cdef void *gp = floats(grad_y, t)
+    cdef uint8_t *mp = <uint8_t *> typed(mask, np.NPY_UINT8)
+    cdef void *op = floats(grad_x, t)
+    cdef ptrdiff_t units = np.PyArray_SIZE(mask)
+    with nogil:
+        fc_dropout_backward(t, gp, mp, op, p, units, unit, threads)
+
+
+# -- rows ----------------------------------------------------------------------------------------------------------------
+
+def softmax_forward(np.ndarray x, np.ndarray y, bint log, int threads):
+    cdef fc_dtype t = dtype_of(x)
+    cdef void *xp = floats(x, t)
+    cdef void *yp = floats(y, t)
+    cdef ptrdiff_t rows = np.PyArray_DIM(x, 0), n = np.PyArray_DIM(x, 1)
+    with nogil:
+        fc_softmax_forward(t, xp, yp, rows, n, log, threads)
+
+
+def softmax_backward(np.ndarray grad_y, np.ndarray y, np.ndarray grad_x, bint log, int threads):
+    cdef fc_dtype t = dtype_of(grad_y)
+    cdef void *gp = floats(grad_y, t)
+    cdef void *yp = floats(y, t)
+    cdef void *op = floats(grad_x, t)
+    cdef ptrdiff_t rows = np.PyArray_DIM(y, 0), n = np.PyArray_DIM(y, 1)
+    with nogil:
+        fc_softmax_backward(t, gp, yp, op, rows, n, log, threads)
+
+
+def cross_entropy_forward(np.ndarray x, target, weight, int64_t ignore_index, double label_smoothing, np.ndarray losses,
+                          int threads):
+    cdef fc_dtype t = dtype_of(x)
+    cdef void *xp = floats(x, t)
+    cdef int64_t *tp = <int64_t *> typed(target, np.NPY_INT64)
+    cdef void *wp = optional_floats(weight, t)
+    cdef void *lp = floats(losses, t)
+    cdef ptrdiff_t rows = np.PyArray_DIM(x, 0), n = np.PyArray_DIM(x, 1)
+    with nogil:
+        fc_cross_entropy_forward(t, xp, tp, wp, ignore_index, label_smoothing, lp, rows, n, threads)
+
+
+def cross_entropy_backward(np.ndarray scale, np.ndarray x, target, weight, int64_t ignore_index, double label_smoothing,
+                           np.ndarray grad_x, int threads):
+    cdef fc_dtype t = dtype_of(x)
+    cdef void *sp = floats(scale, t)
+    cdef void *xp = floats(x, t)
+    cdef int64_t *tp = <int64_t *> typed(target, np.NPY_INT64)
+    cdef void *wp = optional_floats(weight, t)
+    cdef void *op = floats(grad_x, t)
+    cdef ptrdiff_t rows = np.PyArray_DIM(x, 0), n = np.PyArray_DIM(x, 1)
+    with nogil:
+        fc_cross_entropy_backward(t, sp, xp, tp, wp, ignore_index, label_smoothing, op, rows, n, threads)
+
+
+# -- optimisers ----------------------------------------------------------------------------------------------------------
+
+def sgd_step(np.ndarray param, np.ndarray grad, velocity, double lr, double momentum, double dampening,
+             double weight_decay, bint nesterov, bint first, int threads):
+    cdef fc_dtype t = dtype_of(param)
+    cdef void *pp = floats(param, t)
+    cdef void *gp = floats(grad, t)
+    cdef void *vp = optional_floats(velocity, t)
+    cdef ptrdiff_t n = np.PyArray_SIZE(param)
+    with nogil:
+        fc_sgd_step(t, pp, gp, vp, n, lr, momentum, dampening, weight_decay, nesterov, first, threads)
+
+
+def adam_step(np.ndarray param, np.ndarray grad, np.ndarray exp_avg, np.ndarray exp_avg_sq, double lr, double beta1,
+              double beta2, double eps, double weight_decay, bint decoupled, int64_t step, int threads):
+    cdef fc_dtype t = dtype_of(param)
+    cdef void *pp = floats(param, t)
+    cdef void *gp = floats(grad, t)
+    cdef void *mp = floats(exp_avg, t)
+    cdef void *vp = floats(exp_avg_sq, t)
+    cdef ptrdiff_t n = np.PyArray_SIZE(param)
+    with nogil:
+        fc_adam_step(t, pp, gp, mp, vp, n, lr, beta1, beta2, eps, weight_decay, decoupled, step, threads)
+
+
+# -- data ----------------------------------------------------------------------------------------------------------------
+
+def gather_images(images, index, np.ndarray out, double scale, double offset, int threads):
+    cdef fc_dtype t = dtype_of(out)
+    cdef uint8_t *ip = <uint8_t *> typed(images, np.NPY_UINT8)
+    cdef int64_t *xp = <int64_t *> typed(index, np.NPY_INT64)
+    cdef void *op = floats(out, t)
+    cdef ptrdiff_t rows = np.PyArray_SIZE(index)
+    cdef ptrdiff_t d = np.PyArray_SIZE(images) // np.PyArray_DIM(images, 0) if np.PyArray_DIM(images, 0) else 0
+    with nogil:
+        fc_gather_images(t, ip, xp, op, rows, d, scale, offset, threads)
