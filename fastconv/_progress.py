@@ -1,0 +1,123 @@
+"""The progress line of a training run, on stderr.
+
+On a terminal: tqdm's bar where tqdm is installed, else one line that is rewritten.  Elsewhere (a file, a pipe): one
+plain line an epoch.  At most ten updates a second, and lines for epochs at most once a second, however short they are.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import time
+from typing import Any, TextIO
+
+BAR_INTERVAL = 0.1  # seconds between two updates of a bar
+LINE_INTERVAL = 1.0  # seconds between the lines of two epochs
+
+
+class Silent:
+    """No progress at all; the others have the same methods."""
+
+    def step(self, images: int, loss: float) -> None:
+        """A batch has been trained on."""
+
+    def epoch(self, entry: dict[str, Any], last: bool) -> None:
+        """An epoch is over; `entry` is its line in the history."""
+
+    def close(self) -> None:
+        """Training is over."""
+
+
+class Lines(Silent):
+    """One line an epoch."""
+
+    def __init__(self, epochs: int, stream: TextIO) -> None:
+        self._epochs = epochs
+        self._stream = stream
+        self._next_line = 0.0
+
+    def epoch(self, entry: dict[str, Any], last: bool) -> None:
+        now = time.monotonic()
+        if last or now >= self._next_line:
+            self._next_line = now + LINE_INTERVAL
+            self._write(describe(entry, self._epochs))
+
+    def _write(self, line: str) -> None:
+        self._stream.write(line + "\n")
+        self._stream.flush()
+
+
+class Rewritten(Lines):
+    """A line on a terminal that is written over."""
+
+    def __init__(self, epochs: int, images: int | None, stream: TextIO) -> None:
+        super().__init__(epochs, stream)
+        self._images = images
+        self._done = 0
+        self._next_update = self._begin = time.monotonic()
+
+    def step(self, images: int, loss: float) -> None:
+        self._done += images
+        now = time.monotonic()
+        if now < self._next_update:
+            return
+        self._next_update = now + BAR_INTERVAL
+        share = f"{100 * self._done / self._images:3.0f} %" if self._images else f"{self._done} images"
+        rate = self._done / max(now - self._begin, 1e-9)
+        self._stream.write(f"\r\x1b[K{share}  loss {loss:.4f}  {rate:,.0f} images/s")
+        self._stream.flush()
+
+    def _write(self, line: str) -> None:
+        super()._write("\r\x1b[K" + line)
+
+    def close(self) -> None:
+        self._stream.write("\r\x1b[K")
+        self._stream.flush()
+
+
+class Bar(Lines):
+    """tqdm's bar over the whole run."""
+
+    def __init__(self, epochs: int, images: int | None, stream: TextIO, tqdm: Any) -> None:
+        super().__init__(epochs, stream)
+        self._bar = tqdm(total=images, unit="img", unit_scale=True, dynamic_ncols=True, leave=False, file=stream)
+        self._done = 0
+        self._next_update = 0.0
+
+    def step(self, images: int, loss: float) -> None:
+        self._done += images
+        now = time.monotonic()
+        if now >= self._next_update:
+            self._next_update = now + BAR_INTERVAL
+            self._bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
+            self._bar.update(self._done)
+            self._done = 0
+
+    def _write(self, line: str) -> None:
+        self._bar.write(line, file=self._stream)
+
+    def close(self) -> None:
+        self._bar.update(self._done)
+        self._bar.close()
+
+
+def describe(entry: dict[str, Any], epochs: int) -> str:
+    """An epoch in one line."""
+    text = f"epoch {entry['epoch']}/{epochs}  loss {entry['train_loss']:.4f}  accuracy {entry['train_accuracy']:.2%}"
+    if "validation_accuracy" in entry:
+        text += f"  held out {entry['validation_accuracy']:.2%}"
+    return f"{text}  {entry['train_seconds']:.1f} s"
+
+
+def make(show: bool, epochs: int, images: int | None) -> Silent:
+    """The progress that suits where stderr goes; `images` is how many the whole run goes through, if known."""
+    stream = sys.stderr
+    if not show or stream is None:
+        return Silent()
+    if not stream.isatty():
+        return Lines(epochs, stream)
+    try:
+        tqdm = importlib.import_module("tqdm").tqdm
+    except ImportError:
+        return Rewritten(epochs, images, stream)
+    return Bar(epochs, images, stream, tqdm)

@@ -1,0 +1,89 @@
+"""Arguments that several commands take, and the types that argparse checks them with."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+from pathlib import Path
+
+DATA = ("auto", "mnist", "digits")
+MOST_THREADS = 1024
+
+
+def add_data(parser: argparse.ArgumentParser, default: str | None, what: str) -> None:
+    parser.add_argument("--data", choices=DATA, default=default, help=what)
+    parser.add_argument(
+        "--data-dir", metavar="DIR", help="folder with MNIST's four files (else $FASTCONV_DATA, the cache, a download)"
+    )
+    parser.add_argument("--no-download", action="store_true", help="do not look for MNIST on the network")
+
+
+def add_threads(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--threads", type=thread_count, metavar="N", help="most threads to use; results do not depend on it"
+    )
+
+
+def positive_int(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
+    return value
+
+
+def thread_count(text: str) -> int:
+    value = positive_int(text)
+    if value > MOST_THREADS:
+        raise argparse.ArgumentTypeError(f"must be at most {MOST_THREADS}, got {text}")
+    return value
+
+
+def seed(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"must be at least 0, got {text}")
+    return value
+
+
+def learning_rate(text: str) -> float:
+    value = float(text)
+    if not (math.isfinite(value) and value > 0):
+        raise argparse.ArgumentTypeError(f"must be a number above 0, got {text}")
+    return value
+
+
+# argparse names the type in "invalid ... value".
+positive_int.__name__ = thread_count.__name__ = seed.__name__ = "int"
+learning_rate.__name__ = "number"
+
+
+def writable_folder(path: str, option: str) -> Path:
+    """A folder that files can be written to, made where it does not exist; OSError else."""
+    folder = Path(path)
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"{option}: {folder} is a file, expected a folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    _try_to_write(folder, option)
+    return folder
+
+
+def writable_file(path: str, option: str) -> Path:
+    """A file that can be written, in a folder that exists; OSError else."""
+    file = Path(path)
+    if file.is_dir():
+        raise IsADirectoryError(f"{option}: {file} is a folder, expected a file")
+    if not file.parent.is_dir():
+        raise FileNotFoundError(f"{option}: there is no folder {file.parent}")
+    _try_to_write(file.parent, option)
+    return file
+
+
+def _try_to_write(folder: Path, option: str) -> None:
+    """Find out by doing it: permissions alone do not tell (read-only file systems, quotas, root)."""
+    probe = folder / f".fastconv-{os.getpid()}.tmp"
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise OSError(f"{option}: cannot write to {folder} ({error.strerror})") from None

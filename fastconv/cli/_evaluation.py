@@ -1,0 +1,29 @@
+"""What `train` and `evaluate` both measure and say."""
+
+from __future__ import annotations
+
+from fastconv import data, nn
+from fastconv.training import EVALUATION_BATCH, evaluate
+
+
+def test_accuracy(model: nn.Module, images: data.ArrayDataset, scale: float, offset: float) -> float:
+    """The share of images that the model has right."""
+    loader = data.Loader(images, EVALUATION_BATCH, shuffle=False, scale=scale, offset=offset)
+    return evaluate(model, nn.CrossEntropyLoss(), loader)["accuracy"]
+
+
+def mnist_test_accuracy(model: nn.Module, data_dir: str | None, scale: float, offset: float) -> float | None:
+    """`test_accuracy` on MNIST's test images where they are on this machine, else None."""
+    folder = data.find_mnist(data_dir)
+    if folder is None:
+        return None
+    _, test = data.load_mnist(folder, download=False)
+    return test_accuracy(model, test, scale, offset)
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.2f} %"
+
+
+def count(images: int) -> str:
+    return f"{images:,} image" if images == 1 else f"{images:,} images"

@@ -1,0 +1,47 @@
+"""`fastconv evaluate`: test a saved model."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+import time
+from typing import Any
+
+import fastconv
+from fastconv import data, serialization
+from fastconv.cli import _arguments as arguments
+from fastconv.cli._evaluation import count, mnist_test_accuracy, percent, test_accuracy
+
+
+def add(subparsers: Any) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "evaluate",
+        help="test a saved model",
+        description="Test a saved model on the test images of a data set.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("model", metavar="MODEL", help="file that fastconv train wrote")
+    arguments.add_data(parser, None, "what to test on (default: the data set that the model was trained on)")
+    arguments.add_threads(parser)
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    model, info = serialization.load_model(args.model)
+    name = args.data or (info.dataset if info.dataset in arguments.DATA else "auto")
+    with fastconv.threads(args.threads) if args.threads else contextlib.nullcontext():
+        splits = data.load(name, args.data_dir, download=not args.no_download)
+        if splits.notice:
+            print(f"fastconv: {splits.notice}", file=sys.stderr)
+        begin = time.perf_counter()
+        accuracy = test_accuracy(model, splits.test, info.scale, info.offset)
+        seconds = time.perf_counter() - begin
+        print(f"model: {info.net}, trained on {info.dataset}")
+        print(f"test accuracy: {percent(accuracy)} of {count(len(splits.test))} of {splits.name}")
+        print(f"time: {seconds:.2f} s, {len(splits.test) / seconds:,.0f} images a second")
+        if splits.name == "digits":
+            on_mnist = mnist_test_accuracy(model, args.data_dir, info.scale, info.offset)
+            if on_mnist is not None:
+                print(f"on MNIST's test images: {percent(on_mnist)}")
+    return 0

@@ -1,0 +1,279 @@
+"""The named networks, each with the recipe that it is known by.
+
+| name | layers | parameters |
+|---|---|---|
+| ann | Linear(784,40) ReLU Linear(40,10), no biases | 31,760 |
+| scratch | Conv(1,8,3) MaxPool2 Linear(1352,10) | 13,610 |
+| keras | Conv(1,32,3) ReLU MaxPool2 Conv(32,64,3) ReLU MaxPool2 Linear(1600,128) ReLU Linear(128,10) | 225,034 |
+| dropout | Conv(1,10,5) MaxPool2 ReLU Conv(10,20,5) Dropout2d MaxPool2 ReLU Linear(320,50) ReLU Dropout Linear(50,10) | 21,840 |
+| cnn | Conv(1,32,3,p1) ReLU MaxPool2 Conv(32,64,3,p1) ReLU MaxPool2 Dropout(.25) Linear(3136,128) ReLU Linear(128,10) | 421,642 |
+| fast | Conv(1,24,5) MaxPool2 ReLU Conv(24,32,3) MaxPool2 ReLU Linear(800,256) ReLU Linear(256,10) | 215,194 |
+
+All take images of shape (N, 1, 28, 28) to scores of shape (N, 10).
+"""  # noqa: E501 (a table)
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from fastconv import nn, optim, schedules
+from fastconv._validation import ShapeError
+from fastconv.nn.init import Init
+from fastconv.nn.module import Array
+
+__all__ = ["CLASSES", "INPUT_SHAPE", "OPTIMIZERS", "Recipe", "build", "names", "recipe"]
+
+INPUT_SHAPE = (1, 28, 28)
+CLASSES = 10
+OPTIMIZERS: Mapping[str, type[optim.Optimizer]] = {"sgd": optim.SGD, "adam": optim.Adam, "adamw": optim.AdamW}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained, where nothing else is asked for.
+
+    Attributes
+    ----------
+    optimizer : 'sgd', 'adam' or 'adamw', and optimizer_options for it beside the learning rate
+    lr : float
+        Learning rate; the highest one where a schedule changes it.
+    schedule : 'constant', 'cosine' (falls to 0 over the run), 'tail' (constant, then falls to 0 over the last fifth) or
+        'one-cycle' (rises, then falls to almost 0)
+    loss : 'cross-entropy' or 'squared-error'
+    batch_size : int
+    epochs : int
+    scale, offset : float
+        What the network sees of a pixel of 0 .. 255 is ``pixel * scale + offset``.
+    train_size : int or None
+        Train on the first so many images only.
+    shuffle : bool
+    """
+
+    optimizer: str = "adam"
+    lr: float = 0.001
+    schedule: str = "constant"
+    loss: str = "cross-entropy"
+    batch_size: int = 128
+    epochs: int = 5
+    scale: float = 1 / 255
+    offset: float = 0.0
+    train_size: int | None = None
+    shuffle: bool = True
+    optimizer_options: Mapping[str, Any] = field(default_factory=dict)
+
+    def make_optimizer(
+        self, parameters: Iterable[nn.Parameter], name: str | None = None, lr: float | None = None
+    ) -> optim.Optimizer:
+        """The recipe's optimiser, or another one by name with its own defaults."""
+        chosen = self.optimizer if name is None else name
+        if chosen not in OPTIMIZERS:
+            raise ValueError(f"there is no optimiser {chosen!r}; expected one of {', '.join(OPTIMIZERS)}")
+        options = self.optimizer_options if chosen == self.optimizer else {}
+        kind: Callable[..., optim.Optimizer] = OPTIMIZERS[chosen]
+        return kind(parameters, lr=self.lr if lr is None else lr, **options)
+
+    def make_loss(self) -> nn.Loss:
+        return nn.CrossEntropyLoss() if self.loss == "cross-entropy" else nn.OneHotSquaredError()
+
+    def make_schedule(self, optimizer: optim.Optimizer, steps: int) -> schedules.Schedule | None:
+        """The recipe's schedule for a run of so many steps; None where the learning rate stays as it is."""
+        if self.schedule == "cosine":
+            return schedules.CosineAnnealingLR(optimizer, steps)
+        if self.schedule == "one-cycle":
+            return schedules.OneCycleLR(optimizer, optimizer.lr, steps, cycle_momentum=False)
+        return None
+
+
+class _PassThroughReLU(nn.ReLU):
+    """ReLU forward; backward passes the gradient through as if it had been the identity.
+
+    This is what the published program of `ann` does: it takes the derivative of ReLU as ``y >= 0`` of ReLU's output y,
+    which is true everywhere.
+    """
+
+    def backward(self, grad_y: Array, *, need_grad_x: bool = True) -> Array | None:
+        self._kept()
+        return grad_y if need_grad_x else None
+
+
+class _Network(NamedTuple):
+    layers: Callable[[_Maker], list[nn.Module]]
+    recipe: Recipe
+
+
+class _Maker:
+    """Makes layers of one dtype, whose weights come from one generator; each dropout has a generator of its own."""
+
+    def __init__(self, rng: np.random.Generator, dtype: DTypeLike) -> None:
+        self._rng = rng
+        self._dtype = dtype
+
+    def conv(self, inputs: int, outputs: int, size: int, padding: int = 0, init: Init = "default") -> nn.Module:
+        return nn.Conv2d(inputs, outputs, size, padding=padding, init=init, dtype=self._dtype, rng=self._rng)
+
+    def linear(self, inputs: int, outputs: int, bias: bool = True, init: Init = "default") -> nn.Module:
+        return nn.Linear(inputs, outputs, bias, init=init, dtype=self._dtype, rng=self._rng)
+
+    def dropout(self, p: float) -> nn.Module:
+        return nn.Dropout(p, rng=self._rng.spawn(1)[0])
+
+    def dropout2d(self, p: float) -> nn.Module:
+        return nn.Dropout2d(p, rng=self._rng.spawn(1)[0])
+
+
+def _ann(make: _Maker) -> list[nn.Module]:
+    return [
+        nn.Flatten(),
+        make.linear(784, 40, bias=False, init=0.1),
+        _PassThroughReLU(),
+        make.linear(40, 10, bias=False, init=0.1),
+    ]
+
+
+def _scratch(make: _Maker) -> list[nn.Module]:
+    return [make.conv(1, 8, 3), nn.MaxPool2d(2), nn.Flatten(), make.linear(1352, 10)]
+
+
+def _keras(make: _Maker) -> list[nn.Module]:
+    return [
+        make.conv(1, 32, 3, init="glorot"),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        make.conv(32, 64, 3, init="glorot"),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        make.linear(1600, 128, init="glorot"),
+        nn.ReLU(),
+        make.linear(128, 10, init="glorot"),
+    ]
+
+
+def _dropout(make: _Maker) -> list[nn.Module]:
+    return [
+        make.conv(1, 10, 5),
+        nn.MaxPool2d(2),
+        nn.ReLU(),
+        make.conv(10, 20, 5),
+        make.dropout2d(0.5),
+        nn.MaxPool2d(2),
+        nn.ReLU(),
+        nn.Flatten(),
+        make.linear(320, 50),
+        nn.ReLU(),
+        make.dropout(0.5),
+        make.linear(50, 10),
+    ]
+
+
+def _cnn(make: _Maker) -> list[nn.Module]:
+    return [
+        make.conv(1, 32, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        make.conv(32, 64, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        make.dropout(0.25),
+        nn.Flatten(),
+        make.linear(3136, 128),
+        nn.ReLU(),
+        make.linear(128, 10),
+    ]
+
+
+def _fast(make: _Maker) -> list[nn.Module]:
+    return [
+        make.conv(1, 24, 5),
+        nn.MaxPool2d(2),
+        nn.ReLU(),
+        make.conv(24, 32, 3),
+        nn.MaxPool2d(2),
+        nn.ReLU(),
+        nn.Flatten(),
+        make.linear(800, 256),
+        nn.ReLU(),
+        make.linear(256, 10),
+    ]
+
+
+_MEAN, _SD = 0.1307, 0.3081  # of MNIST's training pixels, divided by 255
+
+_NETWORKS = {
+    "ann": _Network(
+        _ann,
+        Recipe(
+            optimizer="sgd",
+            lr=0.005,
+            loss="squared-error",
+            batch_size=1,
+            epochs=350,
+            train_size=1000,
+            shuffle=False,
+        ),
+    ),
+    "scratch": _Network(_scratch, Recipe(optimizer="sgd", lr=0.005, batch_size=1, epochs=3, offset=-0.5)),
+    "keras": _Network(_keras, Recipe(epochs=12)),
+    "dropout": _Network(_dropout, Recipe(batch_size=100, epochs=10)),
+    "cnn": _Network(_cnn, Recipe(schedule="cosine")),
+    "fast": _Network(
+        _fast,
+        Recipe(
+            lr=0.01,
+            optimizer_options={"betas": (0.7, 0.9)},
+            schedule="one-cycle",
+            batch_size=256,
+            epochs=1,
+            scale=1 / (255 * _SD),
+            offset=-_MEAN / _SD,
+        ),
+    ),
+}
+
+
+def names() -> tuple[str, ...]:
+    """The names of the networks."""
+    return tuple(_NETWORKS)
+
+
+def build(name: str, rng: np.random.Generator | int | None = None, dtype: DTypeLike = np.float32) -> nn.Sequential:
+    """Make a network, with fresh weights.
+
+    Parameters
+    ----------
+    name : str
+        One of `names()`.
+    rng : numpy.random.Generator, seed, or None
+        Draws the initial weights; each dropout layer gets a generator that is spawned from it.
+    dtype : float32 or float64
+
+    Returns
+    -------
+    model : Sequential, in training mode
+        x (N, 1, 28, 28) -> y (N, 10)
+
+    Raises
+    ------
+    ValueError
+        If there is no network of that name.
+    """
+    layers = _network(name).layers(_Maker(np.random.default_rng(rng), dtype))
+    return nn.Sequential(*layers)
+
+
+def recipe(name: str) -> Recipe:
+    """How the network of that name is trained by default."""
+    return _network(name).recipe
+
+
+def _network(name: str) -> _Network:
+    if not isinstance(name, str):
+        raise TypeError(f"the name of a network must be a str, got {name!r:.60}")
+    if name not in _NETWORKS:
+        raise ShapeError(f"there is no network {name!r}; expected one of {', '.join(_NETWORKS)}")
+    return _NETWORKS[name]

@@ -1,0 +1,70 @@
+"""`ReLU`, `Softmax` and `LogSoftmax`."""
+
+from __future__ import annotations
+
+from fastconv import _validation as check
+from fastconv.ops import (
+    log_softmax,
+    log_softmax_backward,
+    relu,
+    relu_backward,
+    softmax,
+    softmax_backward,
+)
+
+from .module import Array, Module
+
+
+class ReLU(Module):
+    """``y = max(x, 0)``.  For backward it keeps y, which the next layer keeps as well."""
+
+    def forward(self, x: Array) -> Array:
+        y = relu(x)
+        self._keep(y)
+        return y
+
+    def backward(self, grad_y: Array, *, need_grad_x: bool = True) -> Array | None:
+        (y,) = self._kept()
+        return relu_backward(grad_y, y) if need_grad_x else None
+
+
+class Softmax(Module):
+    """``y = exp(x) / sum(exp(x))`` along `dim`: probabilities.
+
+    Parameters
+    ----------
+    dim : int
+    """
+
+    def __init__(self, dim: int = -1) -> None:
+        self.dim = check.integer(type(self).__name__, "dim", dim)
+
+    def forward(self, x: Array) -> Array:
+        y = softmax(x, self.dim)
+        self._keep(y)
+        return y
+
+    def backward(self, grad_y: Array, *, need_grad_x: bool = True) -> Array | None:
+        (y,) = self._kept()
+        return softmax_backward(grad_y, y, self.dim) if need_grad_x else None
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}"
+
+
+class LogSoftmax(Softmax):
+    """``y = x - log(sum(exp(x)))`` along `dim`: logarithms of probabilities.
+
+    Parameters
+    ----------
+    dim : int
+    """
+
+    def forward(self, x: Array) -> Array:
+        y = log_softmax(x, self.dim)
+        self._keep(y)
+        return y
+
+    def backward(self, grad_y: Array, *, need_grad_x: bool = True) -> Array | None:
+        (y,) = self._kept()
+        return log_softmax_backward(grad_y, y, self.dim) if need_grad_x else None

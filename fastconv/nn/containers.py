@@ -1,0 +1,90 @@
+"""`Sequential`: layers one after the other.
+
+`forward` walks the layers in order, `backward` in the opposite order.  When the caller does not need the gradient of
+the input, as in training, backward stops at the first layer that has parameters, which does not compute its grad_x.
+
+Neighbours that can run as one kernel (conv, ReLU, max pool) will be found by `fusion.py`, which is not written yet; the
+two loops below then walk its runs of layers instead of single layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import overload
+
+from .module import Array, Module
+
+
+class Sequential(Module):
+    """A chain of layers: ``y = layers[-1](... layers[1](layers[0](x)))``.
+
+    Parameters
+    ----------
+    *layers : Module
+        Each object at one place only, as a layer keeps what its backward needs.
+
+    Notes
+    -----
+    ``model[i]`` is a layer, ``model[a:b]`` a Sequential of the same layers; `len` and iteration as for a list.
+    Names in `state_dict` are the positions: '0.weight', '0.bias', '3.weight', ...
+    """
+
+    def __init__(self, *layers: Module) -> None:
+        self._layers: list[Module] = []
+        for layer in layers:
+            self.append(layer)
+
+    def append(self, layer: Module) -> Sequential:
+        """Add a layer at the end; returns the Sequential itself."""
+        if not isinstance(layer, Module):
+            raise TypeError(f"Sequential: layer {len(self)} must be a Module, got {layer!r:.100}")
+        there = {id(module) for module in self.modules()}
+        for module in layer.modules():
+            if id(module) in there:
+                raise ValueError(
+                    f"Sequential: layer {len(self)} holds the same {type(module).__name__} object as one before it; "
+                    "make one object for each place, as a layer keeps what its backward needs"
+                )
+        self._layers.append(layer)
+        return self
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        for i, layer in enumerate(self._layers):
+            yield str(i), layer
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self._layers)
+
+    @overload
+    def __getitem__(self, index: int) -> Module: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequential: ...
+    def __getitem__(self, index: int | slice) -> Module:
+        return Sequential(*self._layers[index]) if isinstance(index, slice) else self._layers[index]
+
+    def forward(self, x: Array) -> Array:
+        self._saved = None  # until all layers have run: a backward after a forward that failed must not mix the two
+        for layer in self._layers:
+            x = layer.forward(x)
+        self._keep()
+        return x
+
+    def backward(self, grad_y: Array, *, need_grad_x: bool = True) -> Array | None:
+        self._kept()
+        first = 0 if need_grad_x else self._first_with_parameters()
+        grad: Array | None = grad_y
+        for i in range(len(self._layers) - 1, first - 1, -1):
+            assert grad is not None  # every layer but the last of this loop was asked for its grad_x
+            grad = self._layers[i].backward(grad, need_grad_x=need_grad_x or i > first)
+        for layer in self._layers[:first]:
+            layer.release()
+        return grad if need_grad_x else None
+
+    def _first_with_parameters(self) -> int:
+        for i, layer in enumerate(self._layers):
+            if next(layer.parameters(), None) is not None:
+                return i
+        return len(self._layers)

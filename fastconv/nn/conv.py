@@ -1,0 +1,134 @@
+"""`Conv2d`: a bank of learned filters over a batch of images."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from fastconv import _validation as check
+from fastconv._validation import ShapeError, Size
+from fastconv.ops import conv2d, conv2d_backward
+
+from .init import Init, check_init, initialise
+from .module import Array, Module, Parameter, float_dtype, positive
+
+
+class Conv2d(Module):
+    """2-D convolution (cross-correlation) with trained weights; see `fastconv.conv2d` for the formula.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+    kernel_size : int or (int, int)
+        Filter height and width, in pixels.
+    stride, dilation : int or (int, int)
+    padding : int, (int, int), 'same' or 'valid'
+    groups : int
+        Divides both numbers of channels.
+    bias : bool
+    dtype : float32 or float64
+    rng : numpy.random.Generator or None
+        What the initial weights are drawn from.
+    init : 'default', 'glorot', 'kaiming' or a number
+        See `fastconv.nn.init`.
+
+    Attributes
+    ----------
+    weight : Parameter, shape (out_channels, in_channels // groups, R, S)
+    bias : Parameter, shape (out_channels,), or None
+
+    Notes
+    -----
+    x (N, in_channels, H, W) -> y (N, out_channels, OH, OW),
+    OH = floor((H + 2*padding - dilation*(R - 1) - 1) / stride) + 1
+
+    Raises
+    ------
+    ShapeError, TypeError
+        If an argument is out of range or of the wrong type; in forward, if x does not fit.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Size,
+        stride: Size = 1,
+        padding: Size | str = 0,
+        dilation: Size = 1,
+        groups: int = 1,
+        bias: bool = True,
+        *,
+        dtype: DTypeLike = np.float32,
+        rng: np.random.Generator | None = None,
+        init: Init = "default",
+    ) -> None:
+        op = "Conv2d"
+        self.in_channels = positive(op, "in_channels", in_channels)
+        self.out_channels = positive(op, "out_channels", out_channels)
+        self.kernel_size = check.pair(op, "kernel_size", check.size(op, "kernel_size", kernel_size), 1)
+        self.stride = check.pair(op, "stride", check.size(op, "stride", stride), 1)
+        self.padding = _padding(op, padding, self.stride)
+        self.dilation = check.pair(op, "dilation", check.size(op, "dilation", dilation), 1)
+        self.groups = positive(op, "groups", groups)
+        for name, channels in (("in_channels", self.in_channels), ("out_channels", self.out_channels)):
+            if channels % self.groups:
+                raise ShapeError(f"{op}: groups must divide {name}, got groups={self.groups} and {name}={channels}")
+        self.init = check_init(op, init)
+        kind = float_dtype(op, dtype)
+        shape = (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
+        check.fits(op, "weight", shape)
+        self.weight = Parameter(np.empty(shape, kind))
+        self.bias = Parameter(np.empty(self.out_channels, kind)) if check.flag(op, "bias", bias) else None
+        self.reset_parameters(rng)
+
+    def reset_parameters(self, rng: np.random.Generator | None = None) -> None:
+        """Draw the weights anew."""
+        taps = self.kernel_size[0] * self.kernel_size[1]
+        fan_in = self.in_channels // self.groups * taps
+        fan_out = self.out_channels // self.groups * taps
+        initialise(self.weight, self.bias, self.init, fan_in, fan_out, check.generator("Conv2d", rng))
+
+    def forward(self, x: Array) -> Array:
+        bias = None if self.bias is None else self.bias.data
+        y = conv2d(x, self.weight.data, bias, self.stride, self.padding, self.dilation, self.groups)
+        self._keep(x)
+        return y
+
+    def backward(self, grad_y: Array, *, need_grad_x: bool = True) -> Array | None:
+        (x,) = self._kept()
+        grad_x, grad_weight, grad_bias = conv2d_backward(
+            grad_y,
+            x,
+            self.weight.data,
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.groups,
+            need=(need_grad_x, True, self.bias is not None),
+        )
+        assert grad_weight is not None
+        self.weight.add_grad(grad_weight)
+        if self.bias is not None:
+            assert grad_bias is not None
+            self.bias.add_grad(grad_bias)
+        return grad_x
+
+    def extra_repr(self) -> str:
+        text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
+        if self.padding != (0, 0):
+            text += f", padding={self.padding!r}"
+        if self.dilation != (1, 1):
+            text += f", dilation={self.dilation}"
+        if self.groups != 1:
+            text += f", groups={self.groups}"
+        return text if self.bias is not None else text + ", bias=False"
+
+
+def _padding(op: str, padding: object, stride: tuple[int, int]) -> tuple[int, int] | str:
+    if not isinstance(padding, str):
+        return check.pair(op, "padding", check.size(op, "padding", padding), 0)
+    mode = check.one_of(op, "padding", padding, ("same", "valid"))
+    if mode == "same" and stride != (1, 1):
+        raise ShapeError(f"{op}: padding='same' needs stride 1, got stride={stride}")
+    return mode

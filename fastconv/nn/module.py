@@ -1,0 +1,266 @@
+"""`Parameter` and `Module`: what every layer and every network is made of.
+
+The whole vocabulary is forward, backward, parameters and their gradients.  There is no autograd:
+
+1. `forward(x)` computes y.  While training it keeps what `backward` will need; in eval mode it keeps nothing.
+2. `backward(grad_y)` takes the gradient of the loss with respect to y, adds to `.grad` of each parameter, returns the
+   gradient with respect to x, and lets go of what was kept: one backward for one forward.
+3. A network built of layers calls them in order in `forward` and in the opposite order in `backward`.
+
+Parameters and sub-modules are the attributes that hold them, in the order in which they were first assigned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from fastconv._validation import ShapeError, describe, integer
+
+Array: TypeAlias = NDArray[Any]
+Self = TypeVar("Self", bound="Module")
+
+
+class Parameter:
+    """An array that is trained, and the gradient of the loss with respect to it.
+
+    Attributes
+    ----------
+    data : ndarray, float32 or float64, C-contiguous
+    grad : ndarray of the same shape and dtype, or None
+        None until a backward writes it; each further backward adds to it.
+    """
+
+    __slots__ = ("data", "grad")
+
+    def __init__(self, data: Array) -> None:
+        self.data = data
+        self.grad: Array | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.data.shape
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return self.data.size
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.data.dtype
+
+    def add_grad(self, grad: Array) -> None:
+        """Add a gradient that the caller hands over: the first one is kept as it is, not copied."""
+        if self.grad is None:
+            self.grad = grad
+        else:
+            np.add(self.grad, grad, out=self.grad)
+
+    def __repr__(self) -> str:
+        return f"Parameter of shape {self.shape}, {self.dtype}"
+
+
+class LoadResult(NamedTuple):
+    """What `load_state_dict` with strict=False left alone."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+class Module:
+    """A layer or a network.
+
+    A subclass defines `forward` and `backward`, calls `_keep` in the one and `_kept` in the other, and holds its
+    parameters and sub-modules as attributes.  It need not call ``super().__init__()``.
+
+    Attributes
+    ----------
+    training : bool
+        True until `eval()` is called.
+    """
+
+    training: bool = True
+    _saved: tuple[Any, ...] | None = None
+
+    def forward(self, x: Array) -> Array:
+        raise NotImplementedError(f"{type(self).__name__} does not define forward")
+
+    def backward(self, grad_y: Array, *, need_grad_x: bool = True) -> Array | None:
+        """The gradient with respect to the input of the last forward; None where the caller does not need it.
+
+        Raises
+        ------
+        RuntimeError
+            If there was no forward in training mode since the last backward.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define backward")
+
+    def __call__(self, x: Array) -> Array:
+        return self.forward(x)
+
+    # -- what forward keeps for backward -------------------------------------------------------------------------------
+
+    def _keep(self, *saved: Any) -> None:
+        """Remember what backward needs, in training mode; forget it in eval mode."""
+        self._saved = saved if self.training else None
+
+    def _kept(self) -> tuple[Any, ...]:
+        """What the last forward kept; it is released by this."""
+        saved = self._saved
+        if saved is None:
+            raise RuntimeError(
+                f"{type(self).__name__}.backward: there is nothing to go back through; call forward first, "
+                "once for each backward, in training mode (train() switches it on)"
+            )
+        self._saved = None
+        return saved
+
+    def release(self) -> None:
+        """Let go of what the last forward kept for backward, here and in all sub-modules."""
+        for module in self.modules():
+            module._saved = None
+
+    # -- the tree of modules -------------------------------------------------------------------------------------------
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """The sub-modules that this module holds itself."""
+        for name, value in vars(self).items():
+            if isinstance(value, Module):
+                yield name, value
+
+    def children(self) -> Iterator[Module]:
+        for _, child in self.named_children():
+            yield child
+
+    def modules(self) -> Iterator[Module]:
+        """This module and all below it, parents first."""
+        yield self
+        for child in self.children():
+            yield from child.modules()
+
+    # -- parameters ----------------------------------------------------------------------------------------------------
+
+    def _named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
+        """Every name and its parameter; a parameter that is held in two places comes twice."""
+        for name, value in vars(self).items():
+            if isinstance(value, Parameter):
+                yield prefix + name, value
+        for name, child in self.named_children():
+            yield from child._named_parameters(f"{prefix}{name}.")
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """(name, parameter), each parameter once, in the order of `state_dict`; a name is a path such as '0.weight'."""
+        seen: set[int] = set()
+        for name, parameter in self._named_parameters():
+            if id(parameter) not in seen:
+                seen.add(id(parameter))
+                yield name, parameter
+
+    def parameters(self) -> Iterator[Parameter]:
+        for _, parameter in self.named_parameters():
+            yield parameter
+
+    def zero_grad(self) -> None:
+        """Set every gradient to None, so that the next backward writes instead of adding."""
+        for parameter in self.parameters():
+            parameter.grad = None
+
+    # -- modes ---------------------------------------------------------------------------------------------------------
+
+    def train(self: Self, mode: bool = True) -> Self:
+        """Switch this module and all below it to training mode (or, with False, to eval mode)."""
+        for module in self.modules():
+            module.training = mode
+            if not mode:
+                module._saved = None
+        return self
+
+    def eval(self: Self) -> Self:
+        """Switch to eval mode: dropout does nothing, and nothing is kept for backward."""
+        return self.train(False)
+
+    # -- state ---------------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Array]:
+        """A copy of every parameter's data by name, in the order of `parameters()`; training on does not change it."""
+        return {name: parameter.data.copy() for name, parameter in self._named_parameters()}
+
+    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> LoadResult:
+        """Copy arrays into the parameters of the same names.
+
+        Nothing is changed unless all of it fits.  Floating-point dtypes are converted to the parameter's own.
+
+        Parameters
+        ----------
+        state : mapping from names to arrays (anything that `numpy.asarray` takes)
+        strict : bool
+            Whether the names must be exactly those of `state_dict()`.
+
+        Returns
+        -------
+        (missing_keys, unexpected_keys) : lists of str; both empty when strict
+
+        Raises
+        ------
+        ShapeError
+            If names are missing or unexpected (when strict), or a shape differs; all of them are listed.
+        TypeError
+            If an array is not floating-point.
+        """
+        own = dict(self._named_parameters())
+        missing = [name for name in own if name not in state]
+        unexpected = [name for name in state if name not in own]
+        problems = []
+        if strict and missing:
+            problems.append(f"missing: {', '.join(missing)}")
+        if strict and unexpected:
+            problems.append(f"unexpected: {', '.join(map(str, unexpected))}")
+        arrays: list[tuple[Parameter, Array]] = []
+        for name, parameter in own.items():
+            if name not in state:
+                continue
+            array = np.asarray(state[name])
+            if array.shape != parameter.shape:
+                problems.append(f"{name} has shape {array.shape}, expected {parameter.shape}")
+            elif array.dtype.kind != "f":
+                raise TypeError(f"load_state_dict: {name} must be an array of floats, got {describe(array)}")
+            arrays.append((parameter, array))
+        if problems:
+            raise ShapeError(
+                f"load_state_dict: the state does not fit this {type(self).__name__}: {'; '.join(problems)}"
+            )
+        for parameter, array in arrays:
+            parameter.data[...] = array
+        return LoadResult(missing, unexpected)
+
+    # -- looks ---------------------------------------------------------------------------------------------------------
+
+    def extra_repr(self) -> str:
+        """The arguments, for `repr`."""
+        return ""
+
+    def __repr__(self) -> str:
+        children = [f"({name}): " + repr(child).replace("\n", "\n  ") for name, child in self.named_children()]
+        if not children:
+            return f"{type(self).__name__}({self.extra_repr()})"
+        return "\n  ".join([f"{type(self).__name__}(", *children]) + "\n)"
+
+
+def float_dtype(op: str, dtype: DTypeLike) -> np.dtype[Any]:
+    """numpy.float32 or numpy.float64 from what a layer was given as dtype=."""
+    result = np.dtype(dtype)
+    if result != np.float32 and result != np.float64:
+        raise TypeError(f"{op}: dtype must be float32 or float64, got {result}")
+    return result
+
+
+def positive(op: str, name: str, value: object) -> int:
+    """A plain int of at least 1 from an argument such as a number of channels."""
+    result = integer(op, name, value)
+    if result < 1:
+        raise ShapeError(f"{op}: {name} must be at least 1, got {describe(value)}")
+    return result

@@ -1,0 +1,146 @@
+"""`MaxPool2d` and `AvgPool2d`: the largest, or the mean, of each window of pixels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastconv import _validation as check
+from fastconv._validation import Size
+from fastconv.ops import avg_pool2d, avg_pool2d_backward, max_pool2d, max_pool2d_backward
+from fastconv.ops.max_pool2d import max_pool2d_winners, max_pool2d_winners_backward
+
+from .module import Array, Module
+
+MOST_WINNERS = 256  # elements of a window whose winner fits a byte
+
+
+class MaxPool2d(Module):
+    """The largest pixel of each window; see `fastconv.max_pool2d`.
+
+    Parameters
+    ----------
+    kernel_size : int or (int, int)
+    stride : int or (int, int); None is kernel_size
+    padding : int or (int, int), at most half the window
+    dilation : int or (int, int)
+    return_indices : bool
+        Whether forward gives ``(y, indices)``; backward takes the gradient of y.
+    ceil_mode : bool
+
+    Notes
+    -----
+    x (N, C, H, W) -> y (N, C, OH, OW), OH = floor((H + 2*padding - dilation*(kernel - 1) - 1) / stride) + 1.
+    For backward it keeps one byte for each pixel of y where the window has at most 256 elements.
+    """
+
+    def __init__(
+        self,
+        kernel_size: Size,
+        stride: Size | None = None,
+        padding: Size = 0,
+        dilation: Size = 1,
+        return_indices: bool = False,
+        ceil_mode: bool = False,
+    ) -> None:
+        op = "MaxPool2d"
+        self.kernel_size = _size(op, "kernel_size", kernel_size, 1)
+        self.stride = self.kernel_size if stride is None else _size(op, "stride", stride, 1)
+        self.padding = _size(op, "padding", padding, 0)
+        self.dilation = _size(op, "dilation", dilation, 1)
+        self.return_indices = check.flag(op, "return_indices", return_indices)
+        self.ceil_mode = check.flag(op, "ceil_mode", ceil_mode)
+        height, width = check.pair(op, "kernel_size", self.kernel_size, 1)
+        self._by_winners = not self.return_indices and height * width <= MOST_WINNERS
+
+    def forward(self, x: Array) -> Any:
+        window = (self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
+        if not self.training and not self.return_indices:
+            self._saved = None
+            return max_pool2d(x, *window)
+        y, where = max_pool2d_winners(x, *window) if self._by_winners else max_pool2d(x, *window, return_indices=True)
+        self._keep(where, x.shape)
+        return (y, where) if self.return_indices else y
+
+    def backward(self, grad_y: Array, *, need_grad_x: bool = True) -> Array | None:
+        where, shape = self._kept()
+        if not need_grad_x:
+            return None
+        if not self._by_winners:
+            return max_pool2d_backward(grad_y, where, shape)
+        return max_pool2d_winners_backward(
+            grad_y, where, shape, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode
+        )
+
+    def extra_repr(self) -> str:
+        return (
+            f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, dilation={self.dilation}, "
+            f"ceil_mode={self.ceil_mode}"
+        )
+
+
+class AvgPool2d(Module):
+    """The mean of each window; see `fastconv.avg_pool2d`.
+
+    Parameters
+    ----------
+    kernel_size : int or (int, int)
+    stride : int or (int, int); None is kernel_size
+    padding : int or (int, int), at most half the window
+    ceil_mode : bool
+    count_include_pad : bool
+        Whether the divisor counts padding.
+    divisor_override : int or None
+        Divide by this instead.
+
+    Notes
+    -----
+    x (N, C, H, W) -> y (N, C, OH, OW), OH = floor((H + 2*padding - kernel) / stride) + 1
+    """
+
+    def __init__(
+        self,
+        kernel_size: Size,
+        stride: Size | None = None,
+        padding: Size = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+        divisor_override: int | None = None,
+    ) -> None:
+        op = "AvgPool2d"
+        self.kernel_size = _size(op, "kernel_size", kernel_size, 1)
+        self.stride = self.kernel_size if stride is None else _size(op, "stride", stride, 1)
+        self.padding = _size(op, "padding", padding, 0)
+        self.ceil_mode = check.flag(op, "ceil_mode", ceil_mode)
+        self.count_include_pad = check.flag(op, "count_include_pad", count_include_pad)
+        self.divisor_override = divisor_override
+        if divisor_override is not None and check.integer(op, "divisor_override", divisor_override) == 0:
+            raise check.ShapeError(f"{op}: divisor_override must not be 0")
+
+    def forward(self, x: Array) -> Array:
+        y = avg_pool2d(x, *self._arguments())
+        self._keep(x.shape)
+        return y
+
+    def backward(self, grad_y: Array, *, need_grad_x: bool = True) -> Array | None:
+        (shape,) = self._kept()
+        return avg_pool2d_backward(grad_y, shape, *self._arguments()) if need_grad_x else None
+
+    def _arguments(self) -> tuple[Size, Size, Size, bool, bool, int | None]:
+        return (
+            self.kernel_size,
+            self.stride,
+            self.padding,
+            self.ceil_mode,
+            self.count_include_pad,
+            self.divisor_override,
+        )
+
+    def extra_repr(self) -> str:
+        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+
+
+def _size(op: str, name: str, value: object, least: int) -> Size:
+    """An int or a pair, as it was given, once it is known to be fit."""
+    size = check.size(op, name, value)
+    check.pair(op, name, size, least)
+    return size

@@ -1,0 +1,331 @@
+"""Weights in files: `.npz`, and `.safetensors` where that package is installed.
+
+1. A file holds arrays by the names of `state_dict`, and a dict of str to str that says what they are.
+2. No pickle anywhere: reading a file runs no code from it.  Sizes are checked before memory is taken, so that a file
+   cannot make the reader take more than about the file's own size.
+3. Writing is atomic: a temporary file in the same folder, fsync, rename.  Whatever happens, the old file or the new one
+   is there, whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import secrets
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from math import prod
+from pathlib import Path
+from typing import IO, Any, TypeAlias
+
+import numpy as np
+from numpy.lib import format as npy
+
+from fastconv import models, nn
+from fastconv.nn.module import Array
+
+__all__ = [
+    "ModelInfo",
+    "atomic_write",
+    "load_model",
+    "load_weights",
+    "save_model",
+    "save_weights",
+    "weights_suffix",
+]
+
+PathLike: TypeAlias = str | os.PathLike[str]
+
+METADATA = "__metadata__"  # the entry of an .npz file that holds the dict, as JSON in bytes
+MOST_METADATA = 1_000_000  # bytes
+
+
+# -- atomic writing ----------------------------------------------------------------------------------------------------
+
+
+def atomic_write(path: PathLike, write: Callable[[IO[bytes]], object]) -> None:
+    """Write a file so that a reader sees the old one or the new one, and never half of it.
+
+    Parameters
+    ----------
+    path : path
+        Its folder must exist.
+    write : callable
+        Given the open binary file.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written; what was there before is still there.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself last through a power cut, where the system can."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+# -- arrays by name ----------------------------------------------------------------------------------------------------
+
+
+def weights_suffix() -> str:
+    """'.safetensors' where safetensors is installed, else '.npz'."""
+    try:
+        import safetensors.numpy  # noqa: F401
+    except ImportError:
+        return ".npz"
+    return ".safetensors"
+
+
+def save_weights(path: PathLike, state: Mapping[str, Array], metadata: Mapping[str, str] | None = None) -> None:
+    """Write arrays by name, atomically.
+
+    Parameters
+    ----------
+    path : path that ends in .npz or .safetensors
+    state : mapping from names to arrays
+        Such as ``model.state_dict()``.
+    metadata : mapping of str to str, optional
+
+    Raises
+    ------
+    ValueError
+        If the path ends otherwise, or a name is one that the format cannot hold.
+    ImportError
+        For .safetensors where that package is not installed.
+    OSError
+        If the file cannot be written.
+    """
+    arrays = {name: np.ascontiguousarray(array) for name, array in state.items()}
+    text = dict(metadata or {})
+    if _suffix(path) == ".safetensors":
+        data = _safetensors(path).numpy.save(arrays, metadata=text)
+        atomic_write(path, lambda file: file.write(data))
+        return
+    if METADATA in arrays:
+        raise ValueError(f"{os.fspath(path)}: an array must not be called {METADATA}")
+    packed = {METADATA: np.frombuffer(json.dumps(text).encode(), np.uint8), **arrays}
+    atomic_write(path, lambda file: np.savez(file, **packed))  # type: ignore[arg-type]
+
+
+def load_weights(path: PathLike) -> tuple[dict[str, Array], dict[str, str]]:
+    """Read arrays by name, and the metadata.
+
+    Parameters
+    ----------
+    path : path that ends in .npz or .safetensors
+
+    Returns
+    -------
+    state : dict of str to ndarray, float32 or float64
+    metadata : dict of str to str
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged, or is none of weights.
+    ImportError
+        For .safetensors where that package is not installed.
+    OSError
+        If the file cannot be read.
+    """
+    if _suffix(path) == ".safetensors":
+        return _load_safetensors(path)
+    return _load_npz(path)
+
+
+def _suffix(path: PathLike) -> str:
+    suffix = Path(path).suffix
+    if suffix not in (".npz", ".safetensors"):
+        raise ValueError(f"{os.fspath(path)}: weights are kept in files that end in .npz or .safetensors")
+    return suffix
+
+
+def _safetensors(path: PathLike) -> Any:
+    try:
+        import safetensors.numpy
+    except ImportError:
+        raise ImportError(
+            f"{os.fspath(path)}: .safetensors needs the package safetensors (pip install 'fastconv[train]')"
+        ) from None
+    return safetensors
+
+
+def _load_safetensors(path: PathLike) -> tuple[dict[str, Array], dict[str, str]]:
+    safetensors = _safetensors(path)
+    with open(path, "rb"):  # for the system's own words if it is missing or not ours to read
+        pass
+    try:
+        with safetensors.safe_open(os.fspath(path), framework="np") as file:
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            metadata = dict(file.metadata() or {})
+    except (safetensors.SafetensorError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"{os.fspath(path)}: the file is damaged, or no safetensors file ({error})") from None
+    for name, array in state.items():
+        _check_floats(path, name, array.dtype)
+    return state, metadata
+
+
+def _load_npz(path: PathLike) -> tuple[dict[str, Array], dict[str, str]]:
+    state: dict[str, Array] = {}
+    metadata: dict[str, str] = {}
+    with open(path, "rb") as raw:
+        try:
+            with zipfile.ZipFile(raw) as archive:
+                for entry in archive.infolist():
+                    name = entry.filename.removesuffix(".npy")
+                    if name == METADATA:
+                        metadata = _metadata(_entry(path, archive, entry, name, np.uint8))
+                    elif name in state:
+                        raise ValueError(f"{name} is there twice")
+                    else:
+                        state[name] = _entry(path, archive, entry, name, None)
+        except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+            prefix = f"{os.fspath(path)}: "
+            text = str(error).removeprefix(prefix)
+            raise ValueError(f"{prefix}the file is damaged, or no .npz file of weights ({text})") from None
+    return state, metadata
+
+
+def _entry(path: PathLike, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, name: str, dtype: Any) -> Array:
+    """One array of an .npz file; its announced size is checked against the file before it is read."""
+    if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
+        raise ValueError(f"{name} is compressed; write it with numpy.savez, not numpy.savez_compressed")
+    if dtype is not None and entry.file_size > MOST_METADATA:
+        raise ValueError(f"{name} is too long")
+    if entry.file_size > os.fstat(archive.fp.fileno()).st_size:  # type: ignore[union-attr]
+        raise ValueError(f"{name} is longer than the file")
+    with archive.open(entry) as member:
+        data = member.read()
+    stream = io.BytesIO(data)
+    version = npy.read_magic(stream)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"{name} is of .npy version {version}")
+    read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    shape, fortran, kind = read_header(stream)
+    if dtype is None:
+        _check_floats(path, name, kind)
+    elif kind != dtype:
+        raise ValueError(f"{name} is {kind}, expected {np.dtype(dtype)}")
+    if any(extent < 0 for extent in shape) or prod(shape) * kind.itemsize != len(data) - stream.tell():
+        raise ValueError(f"{name} has another length than its shape {shape} says")
+    flat = np.frombuffer(data, kind, offset=stream.tell())
+    return flat.reshape(shape, order="F" if fortran else "C").astype(kind.newbyteorder("="), order="C")
+
+
+def _metadata(array: Array) -> dict[str, str]:
+    found = json.loads(array.tobytes().decode())
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        raise ValueError(f"{METADATA} is no dict of str to str")
+    return found
+
+
+def _check_floats(path: PathLike, name: str, dtype: np.dtype[Any]) -> None:
+    if dtype.kind != "f" or dtype.itemsize not in (4, 8):
+        raise ValueError(f"{os.fspath(path)}: {name} is {dtype}, expected float32 or float64")
+
+
+# -- a model and what it is --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What one has to know to use a file of weights.
+
+    Attributes
+    ----------
+    net : str
+        Name of the network (`fastconv.models`).
+    dataset : str
+        What it was trained on.
+    scale, offset : float
+        What the network sees of a pixel of 0 .. 255 is ``pixel * scale + offset``.
+    input_shape : tuple of int
+        (C, H, W)
+    classes : tuple of str
+        Names of the classes, in the order of the scores.
+    """
+
+    net: str
+    dataset: str
+    scale: float
+    offset: float
+    input_shape: tuple[int, ...] = models.INPUT_SHAPE
+    classes: tuple[str, ...] = tuple("0123456789")
+
+
+def save_model(path: PathLike, model: nn.Module, info: ModelInfo) -> None:
+    """Write a network's weights and what they are, atomically; errors as `save_weights`."""
+    save_weights(path, model.state_dict(), {"fastconv": json.dumps(asdict(info))})
+
+
+def load_model(path: PathLike) -> tuple[nn.Sequential, ModelInfo]:
+    """Read a model that `save_model` wrote.
+
+    Returns
+    -------
+    model : Sequential, in eval mode
+    info : ModelInfo
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged, does not say what it is, or its weights do not fit the network that it names.
+    OSError, ImportError
+        As `load_weights`.
+    """
+    state, metadata = load_weights(path)
+    try:
+        info = _info(metadata)
+        dtypes = {array.dtype for array in state.values()}
+        model = models.build(info.net, rng=0, dtype=np.float64 if dtypes == {np.dtype(np.float64)} else np.float32)
+        model.load_state_dict(state)
+    except ValueError as error:
+        raise ValueError(f"{os.fspath(path)}: {error}") from None
+    return model.eval(), info
+
+
+def _info(metadata: Mapping[str, str]) -> ModelInfo:
+    if "fastconv" not in metadata:
+        raise ValueError("the file does not say which network its weights are of; it was not written by fastconv")
+    try:
+        found = json.loads(metadata["fastconv"])
+        return ModelInfo(
+            net=str(found["net"]),
+            dataset=str(found["dataset"]),
+            scale=_finite(found["scale"]),
+            offset=_finite(found["offset"]),
+            input_shape=tuple(int(extent) for extent in found["input_shape"]),
+            classes=tuple(str(name) for name in found["classes"]),
+        )
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+        raise ValueError(f"what the file says of itself is damaged ({error!r:.200})") from None
+
+
+def _finite(value: Any) -> float:
+    number = float(value)
+    if not np.isfinite(number):
+        raise ValueError(f"{number} is not finite")
+    return number
