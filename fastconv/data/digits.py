@@ -41,7 +41,6 @@ F32 = NDArray[np.float32]
 class _Style:
     """How far images stray from their skeletons; lengths in heights of a digit unless said otherwise."""
 
-    blend: tuple[float, float] = (-0.4, 0.7)  # how far on the way to a similar skeleton; less than 0 is 0
     jitter: float = 0.042  # sd, for a control point inside a stroke
     end_jitter: float = 2.0  # as many times that at the ends
     wildness: tuple[float, float] = (0.3, 1.7)  # least and most, an image: multiplies the jitter
@@ -58,7 +57,7 @@ class _Style:
     pen_spread: float = 0.32  # sd of its logarithm
     pen_wave: float = 0.15  # sd of the logarithm of its variation along the path
     bold: float = 1.6  # times the half width, in a bold hand
-    bold_share: float = 0.06
+    bold_share: float = 0.06  # of the images
     pen_least: float = 0.55  # pixels
 
 
@@ -91,8 +90,6 @@ def _paths(draw: _Random, variant: NDArray[np.int64]) -> F32:
     spread = STYLE.jitter * (1 + (STYLE.end_jitter - 1) * table.free_end[variant])
     points += draw.normal(*points.shape[1:]) * spread * draw.uniform(*STYLE.wildness, 1, 1)
     path = np.matmul(table.curve[variant], points)
-    kin = table.kin[variant, (draw.uniform(0, 1) * table.kin_count[variant]).astype(np.int64)]
-    path += np.maximum(0, draw.uniform(*STYLE.blend, 1, 1)) * (table.path[kin] - table.path[variant])
     path -= _f32([0.33, 0.5])
     x, y = path[..., 0], path[..., 1]
     x *= 1 + STYLE.taper * draw.normal(1) * y

@@ -16,7 +16,6 @@ from fastconv.data.strokes import skeletons
 __all__ = ["SAMPLES", "SkeletonTable", "skeleton_table"]
 
 SAMPLES = 96  # samples of the pen's path in an image
-KIN = 0.15  # heights of a digit: the most by which the curves of skeletons that may be blended differ, on average
 _FINE = 60  # steps between two control points where lengths are measured
 
 F32 = NDArray[np.float32]
@@ -33,9 +32,6 @@ class SkeletonTable:
     free_end: F32  # (V, K, 1): 1 at the ends of strokes, else 0
     curve: F32  # (V, SAMPLES, K): control points -> samples
     joined: F32  # (V, SAMPLES - 1): 1 where a sample and the next belong to one stroke, else 0
-    kin: NDArray[np.int64]  # (V, V): in front, the skeletons that can be blended with this one (itself among them)
-    kin_count: NDArray[np.int64]  # (V,)
-    path: F32  # (V, SAMPLES, 2): curve @ points
 
 
 @dataclass(frozen=True)
@@ -114,15 +110,6 @@ def _fill(table: SkeletonTable, v: int, strokes: list[_Stroke]) -> None:
             table.joined[v, row - 1] = 0
 
 
-def _relate(table: SkeletonTable, v: int) -> None:
-    """Find the kin of skeleton number v: the same digit, strokes of the same lengths, all of the way close by."""
-    same = np.flatnonzero((table.digit == table.digit[v]) & (table.joined == table.joined[v]).all(axis=1))
-    gap = np.abs(table.path[same] - table.path[v]).max(axis=2).mean(axis=1)
-    kin = same[gap < KIN]
-    table.kin[v, : len(kin)] = kin
-    table.kin_count[v] = len(kin)
-
-
 @lru_cache(maxsize=1)
 def skeleton_table() -> SkeletonTable:
     """The table of all skeletons; made at the first call, and not to be changed."""
@@ -136,13 +123,7 @@ def skeleton_table() -> SkeletonTable:
         free_end=np.zeros((v, k, 1), np.float32),
         curve=np.zeros((v, SAMPLES, k), np.float32),
         joined=np.ones((v, SAMPLES - 1), np.float32),
-        kin=np.zeros((v, v), np.int64),
-        kin_count=np.zeros(v, np.int64),
-        path=np.zeros((v, SAMPLES, 2), np.float32),
     )
     for number, parts in enumerate(strokes):
         _fill(table, number, parts)
-    np.matmul(table.curve, table.points, out=table.path)
-    for number in range(v):
-        _relate(table, number)
     return table
