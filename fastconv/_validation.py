@@ -515,17 +515,20 @@ def _pool2d(
             f"padding={describe(padding)} a window would hold no pixel at all"
         )
     # Taps and strides past the padded input (a window may hang over with ceil_mode) change nothing but could overflow
-    # in C, or loop for ever; nor does the dilation of a single tap.
-    kernel_h = min(kernel_h, (padded[0] - 1) // dilation_h + 1)
-    kernel_w = min(kernel_w, (padded[1] - 1) // dilation_w + 1)
+    # in C, or loop for ever; nor does the dilation of a single tap.  A winner's place in a window of at most 256 taps
+    # counts the taps that were asked for, so such a window keeps them.
+    taps = kernel_h * kernel_w
+    if taps > 256:
+        kernel_h = min(kernel_h, (padded[0] - 1) // dilation_h + 1)
+        kernel_w = min(kernel_w, (padded[1] - 1) // dilation_w + 1)
     if max(n, 1) * c * oh * ow * kernel_h * kernel_w > MAX_PRODUCTS:
         raise ShapeError(f"{op}: x of shape {shape} with kernel_size={describe(kernel_size)} needs over 2**62 steps")
     problem = Pool2dProblem(
         n, c, h, w, oh, ow, kernel_h, kernel_w,
         min(stride_h, padded[0]), min(stride_w, padded[1]), pad_h, pad_w,
-        dilation_h if kernel_h > 1 else 1, dilation_w if kernel_w > 1 else 1,
+        min(dilation_h, padded[0]) if kernel_h > 1 else 1, min(dilation_w, padded[1]) if kernel_w > 1 else 1,
     )  # fmt: skip
-    return problem, (*shape[:-2], oh, ow), kernel_h * kernel_w
+    return problem, (*shape[:-2], oh, ow), taps
 
 
 def _pool_extent(extent: int, window: int, stride: int, pad: int, ceil_mode: bool) -> int:
@@ -554,7 +557,7 @@ def _windows_full(extent: int, stride: int, pad: int, dilation: int, windows: in
 def check_window_bytes(op: str, taps: int) -> None:
     """Refuse a window whose taps cannot be numbered by a byte."""
     if taps > 256:
-        raise ShapeError(f"{op}: kernel_size must have at most 256 taps, got {taps}")
+        raise ShapeError(f"{op}: kernel_size must have at most 256 taps, got {describe(taps)}")
 
 
 def check_pool_input_shape(op: str, input_shape: object, grad_y: Array) -> tuple[int, ...]:

@@ -178,9 +178,21 @@ def test_sizes_that_change_nothing_may_be_huge(huge: int) -> None:
     assert fastconv.max_pool2d(x, 2, huge).item() == x[0, 0, :2, :2].max()
     assert fastconv.max_pool2d(x, huge, huge, ceil_mode=True).item() == x.max()
     assert fastconv.avg_pool2d(x, huge, huge, ceil_mode=True).item() == x.mean()
-    y, winners = max_pool2d_winners(x, huge, huge, ceil_mode=True)
-    grad_x = max_pool2d_winners_backward(y, winners, x.shape, huge, huge, ceil_mode=True)
-    assert np.array_equal(grad_x, np.where(np.arange(16).reshape(x.shape) == x.argmax(), x, 0))
+    assert fastconv.max_pool2d(x, 2, huge, 0, huge // 2, ceil_mode=True).item() == x[0, 0, 0, 0]
+    assert fastconv.max_pool2d(x, (16, 16), huge, 0, huge // 16, ceil_mode=True).item() == x[0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("kernel", [(2, 3), (9, 3), (2, 50), (16, 16), (64, 4)])
+def test_winners_count_the_taps_of_the_whole_window(kernel: tuple[int, int]) -> None:
+    """Also where a window hangs over, and most of it is outside."""
+    x = a(1, 1, 4, 2)
+    y, winners = max_pool2d_winners(x, kernel, 100, ceil_mode=True)
+    h, w = divmod(int(x[:, :, : kernel[0]].argmax()), 2)
+    assert y.item() == x[0, 0, h, w]
+    assert winners.item() == h * kernel[1] + w
+    grad_x = max_pool2d_winners_backward(y, winners, x.shape, kernel, 100, ceil_mode=True)
+    assert grad_x[0, 0, h, w] == y.item()
+    assert np.count_nonzero(grad_x) == 1
 
 
 # -- arrays in every layout --------------------------------------------------------------------------------------------
