@@ -103,7 +103,7 @@ def test_memory_layouts(layout, isa, dtype):
         PoolCase(300, 1, 2, 2, 2),  # many tiny images
         PoolCase(1, 2, 7, 8, 2, batched=False),
     ],
-    ids=str,
+    ids=lambda case: f"{case.N}x{case.C}x{case.H}x{case.W}-{case.kernel_size}",
 )
 def test_odd_shapes(case, isa, threads, dtype):
     for data in DATA:

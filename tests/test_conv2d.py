@@ -278,6 +278,25 @@ def test_special_values_go_where_their_windows_are(value, isa, dtype):
     np.testing.assert_array_equal(y[seen], np.full(np.count_nonzero(seen), value))
 
 
+@pytest.mark.parametrize("which", ["x", "weight", "grad_y"])
+@given(case=conv_cases(work=4_000), value=st.sampled_from(["nan", "inf"]))
+def test_non_finite_values_anywhere(which, case, value, isa, dtype):
+    """Padding is skipped, not multiplied: NaN and inf reach exactly what the reference says, in all four results."""
+    case = replace(case, data="integers")
+    x, weight, bias = case.arrays(dtype)
+    grad_y = case.grad_y(exact_forward(case, dtype)[0].shape, dtype)
+    target = {"x": x, "weight": weight, "grad_y": grad_y}[which].reshape(-1)
+    target[np.random.default_rng(case.seed).random(target.size) < 0.1] = float(value)
+    with np.errstate(invalid="ignore"):
+        rights = (
+            reference.conv2d(x, weight, bias, **case.options),
+            *reference.conv2d_backward(grad_y, x, weight, **case.options),
+        )
+    results = (ops.conv2d(x, weight, bias, **case.options), *ops.conv2d_backward(grad_y, x, weight, **case.options))
+    for result, right, name in zip(results, rights, ("y", "grad_x", "grad_weight", "grad_bias"), strict=True):
+        np.testing.assert_array_equal(result, right, err_msg=name)
+
+
 # -- finite differences ------------------------------------------------------------------------------------------------
 
 

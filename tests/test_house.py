@@ -255,7 +255,7 @@ def test_the_library_never_prints():
 
 
 def test_no_assert_for_user_input():
-    for path in python_files("."):
+    for path in [*python_files("ops", "data", "cli"), *PACKAGE.glob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             assert not isinstance(node, ast.Assert), f"{path}:{node.lineno}"
 
