@@ -192,7 +192,7 @@ def digits(n: int, seed: int = 0, *, split: str = "train") -> ArrayDataset:
     """Draw synthetic handwritten digits, framed as MNIST's are.
 
     No real image is in them: each begins as one of several hundred stroke skeletons, then is bent, slanted, drawn with
-    a pen of random width, and centred.  The skeletons and the amount of randomness were chosen by eye, and by trials, on
+    a pen of random width, and centred.  The skeletons and the amount of randomness were chosen by eye and by trials on
     the first 2,000 of MNIST's training images; the network `cnn`, trained on 60,000 of these digits for 3 epochs and on
     no real image, reads about 98 % of MNIST's test images.
 
