@@ -13,7 +13,7 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-COMMON = ["-std=gnu11", "-O3", "-fopenmp", "-ffp-contract=off", "-fvisibility=hidden", "-Wall", "-Wextra"]
+COMMON = ["-std=gnu11", "-O3", "-fopenmp", "-ffp-contract=off", "-fvisibility=hidden", "-g0", "-Wall", "-Wextra"]
 # For developers and CI: more flags for our own C alone, not for what Cython writes (FASTCONV_CFLAGS="-Werror").
 EXTRA = os.environ.get("FASTCONV_CFLAGS", "").split()
 
@@ -63,7 +63,7 @@ setup(
                     ("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"),
                     ("NPY_TARGET_VERSION", "NPY_1_25_API_VERSION"),
                 ],
-                extra_compile_args=["-O2", "-fopenmp", "-fvisibility=hidden"],
+                extra_compile_args=["-O2", "-g0", "-fopenmp", "-fvisibility=hidden"],
                 extra_link_args=["-fopenmp"],
                 depends=HEADERS,
             )

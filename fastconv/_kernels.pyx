@@ -25,7 +25,8 @@ cdef extern from "omp.h" nogil:
 cdef extern from *:
     """
     #include <omp.h>
-    #if _OPENMP >= 201811
+    /* OpenMP 5.0; GCC has had it since version 9, before it called itself 5.0. */
+    #if _OPENMP >= 201811 || (defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 9)
     static int fc_pause(void) { return omp_pause_resource_all(omp_pause_hard); }
     #else
     static int fc_pause(void) { return -1; }

@@ -113,3 +113,19 @@ static void FC(shift_plane)(const real *from, ptrdiff_t H, ptrdiff_t W, ptrdiff_
         }
     }
 }
+
+/* 1 when all |x| <= limit; NaN is not. */
+static int FC(all_within)(const real *x, ptrdiff_t n, real limit) {
+    const vec high = vec_set1(limit), low = vec_set1(-limit);
+    ivec good = vec_set1(0) == vec_set1(0);
+    ptrdiff_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        vec v = vec_load(x + i);
+        good &= (v <= high) & (v >= low);
+    }
+    vec v = vec_load_n(x + i, (int)(n - i));
+    good &= (v <= high) & (v >= low);
+    int all = 1;
+    for (int l = 0; l < LANES; l++) all &= good[l] != 0;
+    return all;
+}

@@ -3,6 +3,7 @@
 
 #include "pack.c"
 #include "correlate_channels.c"
+#include "winograd.c"
 #include "correlate_positions.c"
 #include "outer_taps.c"
 #include "matmul.c"

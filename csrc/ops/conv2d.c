@@ -49,11 +49,50 @@ static void FC(pack_weights_swapped)(const FC(blocks) *b, ptrdiff_t groups, ptrd
     }
 }
 
+/* -- the choice of the algorithm ------------------------------------------------------------------------------------ */
+
+/* From the shape of one image and the kernel, never from N or the threads. */
+static int FC(use_winograd)(const fc_conv2d *p) {
+    return p->R == 3 && p->S == 3 && p->stride_h == 1 && p->stride_w == 1 && p->dilation_h == 1 && p->dilation_w == 1 &&
+           FC(winograd_pays)(p->C / p->groups, p->K / p->groups, p->OH, p->OW);
+}
+
+/* For grad_weight: a tile's 16 sums are loaded and stored for each band of an image, so a band must have many tiles. */
+static int FC(use_winograd_grad)(const fc_conv2d *p) {
+    return FC(use_winograd)(p) && p->groups == 1 && p->OH * p->OW >= 100;
+}
+
+/* Correlation of a whole batch by Winograd where the call uses it, and by the direct kernels otherwise. */
+static size_t FC(run_workspace)(const FC(correlation) *q, const FC(blocks) *b, int winograd, int threads) {
+    const size_t direct = FC(correlation_scratch)(q, b, threads);
+    return winograd ? direct + FC(plan_winograd)(q, b, NULL, threads).bytes : direct;
+}
+
+static void FC(run)(const FC(correlation) *q, const FC(blocks) *b, int winograd, const real *weight, ptrdiff_t weights,
+                    const real *x, const real *packed, const real *bias, real *y, void *workspace, int threads) {
+    if (!winograd || !kernels.all_within(weight, weights, FC(WINOGRAD_LIMIT))) {
+        const int finite = !FC(needs_padding)(q) || kernels.all_finite(weight, weights);
+        FC(correlate)(q, b, finite, x, packed, bias, y, workspace, threads);
+        return;
+    }
+    const size_t direct = FC(correlation_scratch)(q, b, threads);
+    const FC(winograd_plan) f = FC(plan_winograd)(q, b, (char *)workspace + direct, threads);
+    FC(winograd)(q, b, &f, x, packed, bias, y, threads);
+    for (ptrdiff_t n = 0; n < q->images; n++) {
+        if (!f.beyond[n]) continue;
+        FC(correlation) one = *q;
+        one.images = 1;
+        FC(correlate)(&one, b, 1, x + n * q->groups * q->C * q->H * q->W, packed, bias,
+                      y + n * q->groups * q->K * q->y_channel, workspace, threads);
+    }
+}
+
 /* -- forward ------------------------------------------------------------------------------------------------------- */
 
 typedef struct {
     FC(correlation) q;
     FC(blocks) b;
+    int winograd;
     ptrdiff_t *dy, *dx;
     real *packed, *bias;
     void *rest;
@@ -63,7 +102,8 @@ typedef struct {
 static FC(forward_plan) FC(plan_forward)(const fc_conv2d *p, void *workspace) {
     FC(forward_plan) f;
     const ptrdiff_t C = p->C / p->groups, K = p->K / p->groups, T = p->R * p->S;
-    f.b = FC(choose_blocks)(K, C, T);
+    f.winograd = FC(use_winograd)(p) && p->N > 0;
+    f.b = FC(choose_blocks)(K, C, T, FC(use_winograd)(p));
     fc_arena arena = {workspace, 0};
     f.dy = fc_carve(&arena, sizeof(ptrdiff_t) * (size_t)T);
     f.dx = fc_carve(&arena, sizeof(ptrdiff_t) * (size_t)T);
@@ -81,7 +121,7 @@ static FC(forward_plan) FC(plan_forward)(const fc_conv2d *p, void *workspace) {
 
 size_t FC(conv2d_forward_workspace)(const fc_conv2d *p, int threads) {
     FC(forward_plan) f = FC(plan_forward)(p, NULL);
-    return f.bytes + FC(correlation_scratch)(&f.q, &f.b, threads);
+    return f.bytes + FC(run_workspace)(&f.q, &f.b, f.winograd, threads);
 }
 
 void FC(conv2d_forward)(const fc_conv2d *p, const real *x, const real *weight, const real *bias, real *y,
@@ -96,8 +136,7 @@ void FC(conv2d_forward)(const fc_conv2d *p, const real *x, const real *weight, c
     for (ptrdiff_t g = 0; g < p->groups; g++)
         for (ptrdiff_t k = 0; k < padded; k++) f.bias[g * padded + k] = bias && k < K ? bias[g * K + k] : 0;
     FC(pack_weights)(&f.b, p->groups, K, C, T, weight, f.packed, threads);
-    const int finite = !FC(needs_padding)(&f.q) || kernels.all_finite(weight, p->K * C * T);
-    FC(correlate)(&f.q, &f.b, finite, x, f.packed, f.bias, y, f.rest, threads);
+    FC(run)(&f.q, &f.b, f.winograd, weight, p->K * C * T, x, f.packed, f.bias, y, f.rest, threads);
 }
 
 /* -- grad_x -------------------------------------------------------------------------------------------------------- */
@@ -126,6 +165,7 @@ static FC(phase) FC(phase_of)(ptrdiff_t phase, ptrdiff_t size, ptrdiff_t pad, pt
 
 typedef struct {
     FC(blocks) b;
+    int winograd;
     ptrdiff_t *dy, *dx, *order;
     real *packed, *bias;
     void *rest;
@@ -135,7 +175,8 @@ typedef struct {
 static FC(grad_x_plan) FC(plan_grad_x)(const fc_conv2d *p, void *workspace) {
     FC(grad_x_plan) f;
     const ptrdiff_t C = p->C / p->groups, K = p->K / p->groups, T = p->R * p->S;
-    f.b = FC(choose_blocks)(C, K, T);
+    f.winograd = FC(use_winograd)(p) && p->N > 0;
+    f.b = FC(choose_blocks)(C, K, T, FC(use_winograd)(p));
     fc_arena arena = {workspace, 0};
     f.dy = fc_carve(&arena, sizeof(ptrdiff_t) * (size_t)T);
     f.dx = fc_carve(&arena, sizeof(ptrdiff_t) * (size_t)T);
@@ -166,7 +207,7 @@ size_t FC(conv2d_grad_x_workspace)(const fc_conv2d *p, int threads) {
             FC(phase) cols = FC(phase_of)(b, p->W, p->pad_left, p->stride_w, p->S, p->dilation_w);
             if (rows.count == 0 || cols.count == 0) continue;
             const FC(correlation) q = FC(phase_correlation)(p, &rows, &cols);
-            const size_t bytes = FC(correlation_scratch)(&q, &f.b, threads);
+            const size_t bytes = FC(run_workspace)(&q, &f.b, f.winograd, threads);
             if (bytes > most) most = bytes;
         }
     return f.bytes + most;
@@ -184,8 +225,9 @@ void FC(conv2d_grad_x)(const fc_conv2d *p, const real *grad_y, const real *weigh
             for (ptrdiff_t t = 0; t < T; t++)
                 if (t / p->S * p->dilation_h % p->stride_h == a && t % p->S * p->dilation_w % p->stride_w == b)
                     f.order[t] = next++;
+    if (f.winograd)
+        for (ptrdiff_t t = 0; t < T; t++) f.order[t] = T - 1 - t; /* as the taps lie in grad_y: turned round */
     FC(pack_weights_swapped)(&f.b, p->groups, K, C, T, weight, f.order, f.packed, threads);
-    const int finite = kernels.all_finite(weight, p->K * C * T);
     next = 0;
     for (ptrdiff_t a = 0; a < p->stride_h; a++)
         for (ptrdiff_t b = 0; b < p->stride_w; b++) {
@@ -197,12 +239,13 @@ void FC(conv2d_grad_x)(const fc_conv2d *p, const real *grad_y, const real *weigh
             for (ptrdiff_t t = 0; t < T; t++) {
                 const ptrdiff_t r = t / p->S * p->dilation_h, s = t % p->S * p->dilation_w;
                 if (r % p->stride_h != a || s % p->stride_w != b) continue;
-                f.dy[n] = (rows.first + p->pad_top - r) / p->stride_h; /* divides exactly */
-                f.dx[n++] = (cols.first + p->pad_left - s) / p->stride_w;
+                f.dy[f.order[t] - next] = (rows.first + p->pad_top - r) / p->stride_h; /* divides exactly */
+                f.dx[f.order[t] - next] = (cols.first + p->pad_left - s) / p->stride_w;
+                n++;
             }
             next += n;
             if (rows.count > 0 && cols.count > 0)
-                FC(correlate)(&q, &f.b, finite, grad_y, f.packed, f.bias, grad_x, f.rest, threads);
+                FC(run)(&q, &f.b, f.winograd, weight, p->K * C * T, grad_y, f.packed, f.bias, grad_x, f.rest, threads);
         }
 }
 
@@ -268,7 +311,9 @@ static FC(grad_weight_plan) FC(plan_grad_weight)(const fc_conv2d *p, void *works
 }
 
 size_t FC(conv2d_grad_weight_workspace)(const fc_conv2d *p, int threads) {
-    return FC(plan_grad_weight)(p, NULL, threads).bytes;
+    const size_t direct = FC(plan_grad_weight)(p, NULL, threads).bytes;
+    const size_t winograd = FC(use_winograd_grad)(p) ? FC(plan_winograd_grad)(p, NULL, threads).bytes : 0;
+    return direct > winograd ? direct : winograd;
 }
 
 /* The plain way, with a look at the border: for a grad_y that is not finite, which must not meet the padding's zeros. */
@@ -339,6 +384,10 @@ static void FC(grad_weight_finish)(const fc_conv2d *p, const FC(grad_weight_plan
 
 void FC(conv2d_grad_weight)(const fc_conv2d *p, const real *grad_y, const real *x, real *grad_weight, void *workspace,
                             int threads) {
+    if (FC(use_winograd_grad)(p) && p->N > 0) {
+        const FC(winograd_grad_plan) w = FC(plan_winograd_grad)(p, workspace, threads);
+        if (FC(winograd_grad_weight)(p, &w, grad_y, x, grad_weight, threads)) return;
+    }
     const FC(grad_weight_plan) f = FC(plan_grad_weight)(p, workspace, threads);
     const ptrdiff_t C = p->C / p->groups, K = p->K / p->groups, T = p->R * p->S;
     const ptrdiff_t x_width = f.padded ? f.x_width : p->W;

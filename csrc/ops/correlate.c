@@ -33,12 +33,12 @@ typedef struct {
     ptrdiff_t blocks; /* in a group */
 } FC(blocks);
 
-/* Chosen from the shape alone, never from N or the threads. */
-static FC(blocks) FC(choose_blocks)(ptrdiff_t K, ptrdiff_t C, ptrdiff_t T) {
+/* Chosen from the shape alone, never from N or the threads.  Winograd builds on the channels layout. */
+static FC(blocks) FC(choose_blocks)(ptrdiff_t K, ptrdiff_t C, ptrdiff_t T, int winograd) {
     const ptrdiff_t lanes = kernels.lanes;
     FC(blocks) b;
     const ptrdiff_t padded = (K + lanes - 1) / lanes * lanes;
-    b.positions = padded * 4 > K * 5 || C * T <= 32;
+    b.positions = !winograd && (padded * 4 > K * 5 || C * T <= 32);
     if (b.positions) {
         /* The block that wastes least, the largest of equals. */
         b.width = 1;

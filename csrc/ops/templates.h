@@ -14,4 +14,5 @@
 #include "avg_pool2d.c"
 #include "linear.c"
 #include "correlate.c"
+#include "winograd.c"
 #include "conv2d.c"
