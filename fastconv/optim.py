@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +17,18 @@ from numpy.typing import NDArray
 from fastconv import _kernels
 from fastconv import _validation as check
 from fastconv._threads import get_num_threads
-from fastconv.nn.module import Parameter
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer"]
 
 Array: TypeAlias = NDArray[Any]
 MOST = float(np.finfo(np.float64).max)
+
+
+class Parameter(Protocol):
+    """What an optimiser changes: `fastconv.nn.Parameter`, or anything with an array and its gradient."""
+
+    data: Array
+    grad: Array | None
 
 
 class Optimizer:
@@ -44,12 +50,14 @@ class Optimizer:
     """
 
     settings: tuple[str, ...] = ()  # names of the attributes that state_dict holds
+    arrays: tuple[str, ...] = ()  # names of the arrays that are kept for each parameter
+    counts_steps = False  # whether the number of steps is kept too
 
     def __init__(self, params: Iterable[Parameter], lr: float) -> None:
         op = type(self).__name__
         self.params = list(params)
         for parameter in self.params:
-            if not isinstance(parameter, Parameter):
+            if not isinstance(getattr(parameter, "data", None), np.ndarray) or not hasattr(parameter, "grad"):
                 raise TypeError(f"{op}: params must hold Parameters, such as model.parameters(), got {parameter!r:.60}")
         if not self.params:
             raise ValueError(f"{op}: params is empty; is it an iterator that was used before?")
@@ -113,25 +121,35 @@ class Optimizer:
             raise check.ShapeError(f"{op}: the settings are {sorted(settings)}, expected {sorted(self.settings)}")
         if len(states) != len(self.params):
             raise check.ShapeError(f"{op}: the state is of {len(states)} parameters, expected {len(self.params)}")
-        loaded: list[dict[str, Any]] = []
-        for i, (parameter, entries) in enumerate(zip(self.params, states, strict=True)):
-            for name, value in entries.items():
-                if isinstance(value, np.ndarray) and value.shape != parameter.shape:
-                    raise check.ShapeError(
-                        f"{op}: {name} of parameter {i} has shape {value.shape}, expected {parameter.shape}"
-                    )
-            loaded.append({name: _like(value, parameter) for name, value in entries.items()})
-        for name, value in settings.items():
-            setattr(self, name, tuple(value) if isinstance(value, list) else value)
+        loaded = [self._loaded(op, i, dict(entries)) for i, entries in enumerate(states)]
+        make: Any = type(self)
+        checked = make(self.params, **settings)  # refuses settings that are out of range
+        for name in self.settings:
+            setattr(self, name, getattr(checked, name))
         self._state = loaded
+
+    def _loaded(self, op: str, i: int, entries: dict[str, Any]) -> dict[str, Any]:
+        """A copy of the state of parameter number i, once it is known to be fit for the kernel."""
+        names = {*self.arrays, "step"} if self.counts_steps else {*self.arrays}
+        if entries and set(entries) != names:
+            raise check.ShapeError(f"{op}: the state of parameter {i} has {sorted(entries)}, expected {sorted(names)}")
+        data = self.params[i].data
+        copies: dict[str, Any] = {}
+        for name, value in entries.items():
+            if name == "step":
+                copies[name] = check.integer(op, f"step of parameter {i}", value)
+                if not 0 < copies[name] < 2**63:
+                    raise check.ShapeError(f"{op}: step of parameter {i} must be at least 1, got {copies[name]}")
+                continue
+            array = check.floats(op, f"{name} of parameter {i}", value)
+            if array.shape != data.shape:
+                raise check.ShapeError(f"{op}: {name} of parameter {i} has shape {array.shape}, expected {data.shape}")
+            copies[name] = _kernels.empty(data.shape, data.dtype)
+            np.copyto(copies[name], array)
+        return copies
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)}' for name in self.settings)})"
-
-
-def _like(value: Any, parameter: Parameter) -> Any:
-    """A copy that a kernel can take beside the parameter, of an array; numbers as they are."""
-    return np.array(value, dtype=parameter.dtype, order="C") if isinstance(value, np.ndarray) else value
 
 
 def _zeros(data: Array) -> Array:
@@ -161,6 +179,7 @@ class SGD(Optimizer):
     """
 
     settings = ("lr", "momentum", "dampening", "weight_decay", "nesterov")
+    arrays = ("velocity",)
 
     def __init__(
         self,
@@ -219,6 +238,8 @@ class Adam(Optimizer):
     """
 
     settings = ("lr", "betas", "eps", "weight_decay")
+    arrays = ("exp_avg", "exp_avg_sq")
+    counts_steps = True
     decoupled = False
 
     def __init__(

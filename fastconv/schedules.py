@@ -1,7 +1,8 @@
 """Learning-rate schedules: the learning rate as a function of the step.
 
 A schedule sets the optimiser's settings for step 0 when it is made, and for the next step each time `step()` is called,
-which is after the optimiser's own.  Names, defaults and values are PyTorch's.  Its state is one number.
+which is after the optimiser's own.  Names, defaults and values are PyTorch's where it has the schedule.  The state of a
+schedule is one number.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 from fastconv import _validation as check
 from fastconv.optim import MOST, SGD, Adam, Optimizer
 
-__all__ = ["CosineAnnealingLR", "OneCycleLR", "Schedule"]
+__all__ = ["CosineAnnealingLR", "LinearTailLR", "OneCycleLR", "Schedule"]
 
 
 class Schedule:
@@ -85,6 +86,32 @@ class CosineAnnealingLR(Schedule):
 
     def lr_at(self, step: int) -> float:
         return self.eta_min + (self.base_lr - self.eta_min) * (1 + math.cos(math.pi * step / self.T_max)) / 2
+
+
+class LinearTailLR(Schedule):
+    """The optimiser's learning rate, then down to 0 along a line over the last part of the run.
+
+    ``lr = lr0 * min(1, (total_steps - step) / (tail * total_steps))``; 0 from step total_steps on.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+    total_steps : int
+    tail : float, above 0, at most 1
+        The share of the steps in which it falls.
+    """
+
+    def __init__(self, optimizer: Optimizer, total_steps: int, tail: float = 0.2) -> None:
+        super().__init__(optimizer)
+        op = "LinearTailLR"
+        self.total_steps = _total_steps(op, total_steps, None, None)
+        self.tail = check.number_between(op, "tail", tail, math.ulp(0.0), 1.0)
+        self.base_lr = optimizer.lr
+        self.apply()
+
+    def lr_at(self, step: int) -> float:
+        left = max(0, self.total_steps - step)
+        return self.base_lr * min(1.0, left / (self.tail * self.total_steps))
 
 
 class OneCycleLR(Schedule):

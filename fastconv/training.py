@@ -128,7 +128,7 @@ class Trainer:
         if epochs < 1:
             raise check.ShapeError(f"Trainer.fit: epochs must be at least 1, got {epochs}")
         batches = Loader(train, 128) if isinstance(train, ArrayDataset) else train
-        if iter(batches) is batches:
+        if isinstance(batches, Iterator):
             raise TypeError("Trainer.fit: train is an iterator, which ends after one epoch; give a Loader or a list")
         if isinstance(validation, ArrayDataset):
             validation = self._loader(validation, like=batches)

@@ -15,6 +15,7 @@ from fastconv.cli._evaluation import count, mnist_test_accuracy, percent, test_a
 
 
 def add(subparsers: Any) -> argparse.ArgumentParser:
+    """Describe the arguments."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "evaluate",
         help="test a saved model",
@@ -28,6 +29,7 @@ def add(subparsers: Any) -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Test and report; returns the exit status."""
     model, info = serialization.load_model(args.model)
     name = args.data or (info.dataset if info.dataset in arguments.DATA else "auto")
     with fastconv.threads(args.threads) if args.threads else contextlib.nullcontext():

@@ -13,6 +13,7 @@ OPTIONAL = ("tqdm", "matplotlib", "PIL", "safetensors")
 
 
 def add(subparsers: Any) -> argparse.ArgumentParser:
+    """Describe the arguments: there are none."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "info",
         help="show versions, processor, threads, networks",
@@ -23,6 +24,7 @@ def add(subparsers: Any) -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Print it; returns the exit status."""
     print(fastconv.show_config())
     missing = [name for name in OPTIONAL if importlib.util.find_spec(name) is None]
     print("missing extras    ", " ".join(missing) + " (pip install 'fastconv[train]')" if missing else "none")

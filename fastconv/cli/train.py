@@ -24,6 +24,7 @@ SMALL = 10_000  # so many training images at most are gone through once more, to
 
 
 def add(subparsers: Any) -> argparse.ArgumentParser:
+    """Describe the arguments."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "train",
         help="train a network",
@@ -41,9 +42,7 @@ def add(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument("--batch-size", type=arguments.positive_int, metavar="N", help="images in a step")
     parser.add_argument("--lr", type=arguments.learning_rate, metavar="X", help="learning rate")
     parser.add_argument("--optimizer", choices=tuple(models.OPTIMIZERS), help="how weights are changed")
-    parser.add_argument(
-        "--seed", type=arguments.seed, default=0, metavar="N", help="of all that is random (default: 0)"
-    )
+    parser.add_argument("--seed", type=arguments.seed, metavar="N", help="of all that is random")
     arguments.add_threads(parser)
     parser.add_argument(
         "--out", default=DEFAULT_OUT, metavar="DIR", help=f"folder for the trained model (default: {DEFAULT_OUT})"
@@ -54,6 +53,7 @@ def add(subparsers: Any) -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Train, save, report; returns the exit status."""
     # What can be refused is refused before the long work.
     out = arguments.writable_folder(args.out, "--out")
     metrics = None if args.metrics is None else arguments.writable_file(args.metrics, "--metrics")
@@ -68,10 +68,10 @@ class _Run:
         self.args = args
         self.out = out
         self.metrics = metrics
-        given = {name: getattr(args, name) for name in ("epochs", "batch_size", "lr", "train_size")}
+        given = {name: getattr(args, name) for name in ("epochs", "batch_size", "lr", "train_size", "seed")}
         self.recipe = replace(models.recipe(args.net), **{k: v for k, v in given.items() if v is not None})
         # Weights, dropout and the order of the images have generators of their own, all from the one seed.
-        model_seed, order_seed = np.random.SeedSequence(args.seed).spawn(2)
+        model_seed, order_seed = np.random.SeedSequence(self.recipe.seed).spawn(2)
         self.model = models.build(args.net, np.random.default_rng(model_seed))
         self.order_rng = np.random.default_rng(order_seed)
 
@@ -118,7 +118,7 @@ class _Run:
         found: dict[str, Any] = {
             "dataset": splits.name,
             "net": self.args.net,
-            "seed": self.args.seed,
+            "seed": self.recipe.seed,
             "threads": fastconv.get_num_threads(),
             "epochs": history,
             "test_accuracy": history[-1]["test_accuracy"],

@@ -10,7 +10,7 @@ two loops below then walk its runs of layers instead of single layers.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import overload
+from typing import Any, overload
 
 from .module import Array, Module
 
@@ -75,9 +75,8 @@ class Sequential(Module):
     def backward(self, grad_y: Array, *, need_grad_x: bool = True) -> Array | None:
         self._kept()
         first = 0 if need_grad_x else self._first_with_parameters()
-        grad: Array | None = grad_y
+        grad: Any = grad_y  # never None before the loop ends: every layer but the last is asked for its grad_x
         for i in range(len(self._layers) - 1, first - 1, -1):
-            assert grad is not None  # every layer but the last of this loop was asked for its grad_x
             grad = self._layers[i].backward(grad, need_grad_x=need_grad_x or i > first)
         for layer in self._layers[:first]:
             layer.release()

@@ -72,10 +72,8 @@ class Linear(Module):
         bias = self.bias
         need = (need_grad_x, True, bias is not None)
         grad_x, grad_weight, grad_bias = linear_backward(grad_y, x, self.weight.data, need=need)
-        assert grad_weight is not None
         self.weight.add_grad(grad_weight)
         if bias is not None:
-            assert grad_bias is not None
             bias.add_grad(grad_bias)
         return grad_x
 

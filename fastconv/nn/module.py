@@ -53,11 +53,11 @@ class Parameter:
     def dtype(self) -> np.dtype[Any]:
         return self.data.dtype
 
-    def add_grad(self, grad: Array) -> None:
-        """Add a gradient that the caller hands over: the first one is kept as it is, not copied."""
+    def add_grad(self, grad: Array | None) -> None:
+        """Add a gradient that the caller hands over: the first one is kept as it is, not copied; None adds nothing."""
         if self.grad is None:
             self.grad = grad
-        else:
+        elif grad is not None:
             np.add(self.grad, grad, out=self.grad)
 
     def __repr__(self) -> str:
