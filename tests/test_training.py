@@ -17,7 +17,7 @@ def bars(n, seed=0):
     rng = np.random.default_rng(seed)
     images = rng.integers(0, 60, (n, 8, 8), dtype=np.uint8)
     labels = rng.integers(0, 2, n)
-    for image, label, place in zip(images, labels, rng.integers(0, 8, n), strict=True):
+    for image, label, place in zip(images, labels, rng.integers(2, 6, n), strict=True):
         (image.T if label == 0 else image)[place] += 180
     return data.ArrayDataset(images, labels)
 

@@ -12,6 +12,7 @@ import fastconv
 from fastconv import data, serialization
 from fastconv.cli import _arguments as arguments
 from fastconv.cli._evaluation import count, mnist_test_accuracy, percent, test_accuracy
+from fastconv.data.splits import DIGITS_SIZE
 
 
 def add(subparsers: Any) -> argparse.ArgumentParser:
@@ -33,17 +34,25 @@ def run(args: argparse.Namespace) -> int:
     model, info = serialization.load_model(args.model)
     name = args.data or (info.dataset if info.dataset in arguments.DATA else "auto")
     with fastconv.threads(args.threads) if args.threads else contextlib.nullcontext():
-        splits = data.load(name, args.data_dir, download=not args.no_download)
-        if splits.notice:
-            print(f"fastconv: {splits.notice}", file=sys.stderr)
+        images, name = _test_images(name, args)
         begin = time.perf_counter()
-        accuracy = test_accuracy(model, splits.test, info.scale, info.offset)
+        accuracy = test_accuracy(model, images, info.scale, info.offset)
         seconds = time.perf_counter() - begin
         print(f"model: {info.net}, trained on {info.dataset}")
-        print(f"test accuracy: {percent(accuracy)} of {count(len(splits.test))} of {splits.name}")
-        print(f"time: {seconds:.2f} s, {len(splits.test) / seconds:,.0f} images a second")
-        if splits.name == "digits":
+        print(f"test accuracy: {percent(accuracy)} of {count(len(images))} of {name}")
+        print(f"time: {seconds:.2f} s, {len(images) / seconds:,.0f} images a second")
+        if name == "digits":
             on_mnist = mnist_test_accuracy(model, args.data_dir, info.scale, info.offset)
             if on_mnist is not None:
                 print(f"on MNIST's test images: {percent(on_mnist)}")
     return 0
+
+
+def _test_images(name: str, args: argparse.Namespace) -> tuple[data.ArrayDataset, str]:
+    """The test images of a data set, and which one it turned out to be."""
+    if name == "digits":  # without drawing its training images
+        return data.digits(DIGITS_SIZE // 6, split="test"), name
+    splits = data.load(name, args.data_dir, download=not args.no_download)
+    if splits.notice:
+        print(f"fastconv: {splits.notice}", file=sys.stderr)
+    return splits.test, splits.name
