@@ -9,7 +9,7 @@ void FC(avg_pool2d_forward)(const fc_pool2d *p, const real *x, real *y, int coun
     threads = fc_threads_for(bytes, FC_BYTES_PER_THREAD, threads);
 #pragma omp parallel num_threads(threads)
     {
-        const fc_range r = fc_share(rows, 1);
+        const fc_range r = fc_share_rows(p);
         if (r.begin < r.end) kernels.avg_pool2d_forward(p, x, y, count_include_pad, divisor, r.begin, r.end);
     }
 }

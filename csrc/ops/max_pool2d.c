@@ -1,5 +1,5 @@
 /* Max pooling: forward, each thread takes a run of the rows of y (of all planes); backward, a run of whole planes, so
- * that overlapping windows add to a plane in one order. */
+ * that overlapping windows add to a plane in one order.  Forward, the planes stay whole too where there are many. */
 #include "share.h"
 
 void FC(max_pool2d_forward)(const fc_pool2d *p, const real *x, real *y, uint8_t *winners, int64_t *indices,
@@ -9,7 +9,7 @@ void FC(max_pool2d_forward)(const fc_pool2d *p, const real *x, real *y, uint8_t 
     threads = fc_threads_for(per_output * rows * p->OW, FC_BYTES_PER_THREAD, threads);
 #pragma omp parallel num_threads(threads)
     {
-        const fc_range r = fc_share(rows, 1);
+        const fc_range r = fc_share_rows(p);
         if (r.begin < r.end) kernels.max_pool2d_forward(p, x, y, winners, indices, r.begin, r.end);
     }
 }

@@ -3,6 +3,7 @@
 #ifndef FC_SHARE_H
 #define FC_SHARE_H
 
+#include "../fastconv.h"
 #include <omp.h>
 #include <stddef.h>
 
@@ -19,6 +20,16 @@ static inline fc_range fc_share(ptrdiff_t n, ptrdiff_t grain) {
     range.end = range.begin + (each + (me < more)) * grain;
     if (range.begin > n) range.begin = n;
     if (range.end > n) range.end = n;
+    return range;
+}
+
+/* Of the rows of y, all planes': whole planes where there are enough for balance, which the kernels like better. */
+static inline fc_range fc_share_rows(const fc_pool2d *p) {
+    const ptrdiff_t planes = p->N * p->C;
+    if (planes < 16 * omp_get_num_threads()) return fc_share(planes * p->OH, 1);
+    fc_range range = fc_share(planes, 1);
+    range.begin *= p->OH;
+    range.end *= p->OH;
     return range;
 }
 

@@ -4,7 +4,7 @@
  *   to_bytes(p, v)           the low byte of each integer lane (0 .. 255);  to_bytes_n: of the first n
  *   to_int64(p, v)           each integer lane as int64;  to_int64_n: the first n
  *   load_halves(a, b)        the lower half of the lanes from a, the upper from b;  store_halves(a, b, v)
- *   from_bytes_halves(a, b)  to_bytes_halves(a, b, v): the same for LANES / 2 bytes each
+ *   from_bytes_halves(a, b)  to_bytes_halves(a, b, v)  to_int64_halves(a, b, v): the same for half the lanes each
  *   keep_larger(&best, &code, v, c)    where v > best or v is NaN: best = v, code = c; so the first of equals and the
  *                            last NaN win, as in PyTorch's max_pool2d
  *   iota()  set1(i)          0, 1, 2 ...; i in all integer lanes;  ireal: the integer type of a lane
@@ -51,6 +51,10 @@ FC_INLINE void to_bytes_n_f64(uint8_t *p, ivec_f64 v, int n) {
 FC_INLINE void to_int64_f32(int64_t *p, ivec_f32 v) {
     _mm512_storeu_si512(p, _mm512_cvtepi32_epi64(_mm512_castsi512_si256((__m512i)v)));
     _mm512_storeu_si512(p + 8, _mm512_cvtepi32_epi64(_mm512_extracti64x4_epi64((__m512i)v, 1)));
+}
+FC_INLINE void to_int64_halves_f32(int64_t *a, int64_t *b, ivec_f32 v) {
+    _mm512_storeu_si512(a, _mm512_cvtepi32_epi64(_mm512_castsi512_si256((__m512i)v)));
+    _mm512_storeu_si512(b, _mm512_cvtepi32_epi64(_mm512_extracti64x4_epi64((__m512i)v, 1)));
 }
 FC_INLINE vec_f32 load_halves_f32(const float *a, const float *b) {
     return (vec_f32)_mm512_insertf32x8(_mm512_castps256_ps512(_mm256_loadu_ps(a)), _mm256_loadu_ps(b), 1);
@@ -151,6 +155,12 @@ FC_INLINE void to_int64_f32(int64_t *p, ivec_f32 v) {
     for (int i = 0; i < FC_LANES_f32; i++) p[i] = v[i];
 #endif
 }
+FC_INLINE void to_int64_halves_f32(int64_t *a, int64_t *b, ivec_f32 v) {
+    int64_t lane[FC_LANES_f32];
+    to_int64_f32(lane, v);
+    memcpy(a, lane, sizeof lane / 2);
+    memcpy(b, lane + FC_LANES_f32 / 2, sizeof lane / 2);
+}
 FC_INLINE vec_f32 load_halves_f32(const float *a, const float *b) {
     vec_f32 v;
     memcpy(&v, a, FC_VBYTES / 2);
@@ -196,6 +206,10 @@ FC_INLINE void keep_larger_f64(vec_f64 *best, ivec_f64 *code, vec_f64 v, ivec_f6
 #endif
 
 FC_INLINE void to_int64_f64(int64_t *p, ivec_f64 v) { memcpy(p, &v, sizeof v); }
+FC_INLINE void to_int64_halves_f64(int64_t *a, int64_t *b, ivec_f64 v) {
+    memcpy(a, &v, sizeof v / 2);
+    memcpy(b, (char *)&v + sizeof v / 2, sizeof v / 2);
+}
 FC_INLINE void to_int64_n_f32(int64_t *p, ivec_f32 v, int n) {
     for (int i = 0; i < n; i++) p[i] = v[i];
 }
@@ -226,6 +240,7 @@ FC_INLINE void to_bytes_halves_f64(uint8_t *a, uint8_t *b, ivec_f64 v) {
 #define ivec_to_bytes_n FC(to_bytes_n)
 #define ivec_to_bytes_halves FC(to_bytes_halves)
 #define ivec_to_int64 FC(to_int64)
+#define ivec_to_int64_halves FC(to_int64_halves)
 #define ivec_to_int64_n FC(to_int64_n)
 #define vec_load_halves FC(load_halves)
 #define vec_store_halves FC(store_halves)

@@ -1,0 +1,25 @@
+/* The forward pass of max and average pooling: which path. */
+
+/* Rows begin .. end-1 of the N * C * OH rows of y. */
+FC_INLINE void FC(pool_forward)(const FC(pool) *job, ptrdiff_t begin, ptrdiff_t end, const int max) {
+    const fc_pool2d *p = job->p;
+    const ptrdiff_t S = p->kernel_w, stride = p->stride_w, d = p->dilation_w;
+    if (FC(pool_is_2x2)(p)) {
+        FC(pool_2x2_rows)(job, begin, end, max);
+        return;
+    }
+    const int narrow = p->OW <= LANES / 2 || stride > 2;
+    if (narrow && FC(plane_width)(p) > 0 && begin % p->OH == 0 && end % p->OH == 0 && end - begin >= LANES * p->OH) {
+        FC(pool_planes)(job, begin / p->OH, (end - begin) / p->OH, max);
+        return;
+    }
+    for (ptrdiff_t row = begin, stop; row < end; row = stop) {
+        const ptrdiff_t plane = row / p->OH, first = plane * p->OH;
+        stop = first + p->OH < end ? first + p->OH : end;
+        if (S == 3 && stride == 2 && d == 1) FC(pool_rows)(job, plane, row - first, stop - first, 3, 2, 1, max);
+        else if (S == 3 && stride == 1 && d == 1) FC(pool_rows)(job, plane, row - first, stop - first, 3, 1, 1, max);
+        else if (stride == 2 && d == 1) FC(pool_rows)(job, plane, row - first, stop - first, S, 2, 1, max);
+        else if (stride == 1) FC(pool_rows)(job, plane, row - first, stop - first, S, 1, d, max);
+        else FC(pool_rows)(job, plane, row - first, stop - first, S, stride, d, max);
+    }
+}

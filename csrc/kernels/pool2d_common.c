@@ -1,0 +1,132 @@
+/* What the paths of max and average pooling share; `max` is a literal in every call, so that each kind of pool gets code of
+ * its own.  There are three paths, with vectors over different things:
+ *
+ *   pool2d_rows.c     neighbouring outputs of a row of y
+ *   pool2d_2x2.c      the same for 2x2 windows of stride 2 without padding, the most common
+ *   pool2d_planes.c   one output of neighbouring planes, for planes too narrow to fill a vector and for large strides
+ *
+ * In all of them each row of a window is reduced over its columns first, then the rows over the window.  What a row of x
+ * gave is kept for the next windows that hold this row: a third to two thirds of the work where windows overlap.  As the
+ * order is the same, so are the bits: it does not matter that the choice of a path depends on where in the batch an
+ * image lies. */
+
+/* One call; x and y are the whole arrays.  codes: of tap (r, s) of a maximum, r * code_row + s * code_col, which is
+ * its place in the window where `winners` are wanted, or its distance in x from tap (0, 0) for `indices`. */
+typedef struct {
+    const fc_pool2d *p;
+    const real *x, *x_end;
+    real *y;
+    uint8_t *winners;
+    int64_t *indices;
+    ptrdiff_t y_end; /* elements of y that this call may write */
+    ptrdiff_t code_row, code_col;
+    real divisor; /* of an average; 0: the number of elements */
+    int count_include_pad;
+} FC(pool);
+
+enum { FC(POOL_KEPT) = 128, FC(POOL_ROWS) = 16 }; /* vectors kept; rows of a window handled at once */
+
+/* What rows of x gave: `width` vectors each, row h in slot (h / dilation_h) % slots.  Behind the slots lies one more
+ * row, for the result so far of windows of more than POOL_ROWS rows. */
+typedef struct {
+    vec best[FC(POOL_KEPT)];
+    ivec code[FC(POOL_KEPT)];
+    ptrdiff_t row[FC(POOL_ROWS)]; /* h of each slot, or -1 */
+    ptrdiff_t width;
+    int slots; /* a power of two, enough for the rows of one window, but at most POOL_ROWS */
+} FC(pool_kept);
+
+/* Of a window: n rows, where their results are and their codes; the rows that are yet to be reduced. */
+typedef struct {
+    int n, missing;
+    int slot[FC(POOL_ROWS)];
+    ireal code[FC(POOL_ROWS)];
+    ptrdiff_t missing_row[FC(POOL_ROWS)];
+} FC(pool_window);
+
+/* Room for up to `width` vectors a row. */
+static void FC(pool_plan_kept)(const fc_pool2d *p, ptrdiff_t width, FC(pool_kept) *kept) {
+    kept->slots = 1;
+    while (kept->slots < p->kernel_h && kept->slots < FC(POOL_ROWS)) kept->slots *= 2;
+    const ptrdiff_t room = FC(POOL_KEPT) / (kept->slots + 1);
+    kept->width = width < room ? width : room;
+}
+
+FC_INLINE int FC(pool_slot)(const FC(pool_kept) *kept, const fc_pool2d *p, ptrdiff_t h) {
+    return (int)((p->dilation_h == 1 ? h : h / p->dilation_h) & (kept->slots - 1));
+}
+
+/* One more tap, or one more row, of a window. */
+FC_INLINE void FC(pool_add)(const int max, vec *best, ivec *code, vec v, ivec c) {
+    if (max) vec_keep_larger(best, code, v, c);
+    else *best += v;
+}
+
+/* Elements of a window that an average counts, along one axis: in the padded or in the plain image. */
+FC_INLINE ptrdiff_t FC(pool_count)(ptrdiff_t start, ptrdiff_t kernel, ptrdiff_t size, ptrdiff_t pad, int include) {
+    const ptrdiff_t low = include ? -pad : 0, high = include ? size + pad : size;
+    const ptrdiff_t begin = start > low ? start : low, end = start + kernel < high ? start + kernel : high;
+    return end - begin;
+}
+
+/* Sums of all +-0 are +0, as from a sum that starts at 0. */
+FC_INLINE vec FC(pool_mean)(vec sum, vec divisor) { return (sum + (real)0) / divisor; }
+
+/* The next rows of the window whose tap 0 is at row `top`: at most POOL_ROWS, from tap *r on; *r moves on, to kernel_h
+ * when there are no more. */
+FC_INLINE void FC(pool_next_rows)(const FC(pool) *job, FC(pool_kept) *kept, ptrdiff_t top, ptrdiff_t *r,
+                                  FC(pool_window) *window) {
+    const fc_pool2d *p = job->p;
+    window->n = window->missing = 0;
+    for (; *r < p->kernel_h && window->n < FC(POOL_ROWS); ++*r) {
+        const ptrdiff_t h = top + *r * p->dilation_h;
+        if (h < 0) continue;
+        if (h >= p->H) break;
+        const int slot = FC(pool_slot)(kept, p, h);
+        if (kept->row[slot] != h) window->missing_row[window->missing++] = h;
+        kept->row[slot] = h;
+        window->slot[window->n] = slot;
+        window->code[window->n++] = (ireal)(*r * job->code_row);
+    }
+    if (top + *r * p->dilation_h >= p->H) *r = p->kernel_h;
+}
+
+/* Vector v of all rows in `window`; where windows have more rows, of those before, too. */
+FC_INLINE vec FC(pool_fold)(FC(pool_kept) *kept, const FC(pool_window) *window, ptrdiff_t v, int first, int last,
+                            const int max, ivec *code) {
+    ptrdiff_t at = window->slot[0] * kept->width + v;
+    vec best = kept->best[at];
+    *code = kept->code[at] + window->code[0];
+    for (int k = 1; k < window->n; k++) {
+        at = window->slot[k] * kept->width + v;
+        FC(pool_add)(max, &best, code, kept->best[at], kept->code[at] + window->code[k]);
+    }
+    if (first && last) return best;
+    vec *so_far = kept->best + kept->slots * kept->width + v;
+    ivec *code_so_far = kept->code + kept->slots * kept->width + v;
+    if (!first) {
+        FC(pool_add)(max, so_far, code_so_far, best, *code);
+        best = *so_far;
+        *code = *code_so_far;
+    }
+    *so_far = best;
+    *code_so_far = *code;
+    return best;
+}
+
+/* Lanes 0 .. n-1 to y[at ..]; the others may be written too, unless they are another thread's.  origin: the place in the
+ * plane of tap (0, 0) of the first lane's window. */
+FC_INLINE void FC(pool_store)(const FC(pool) *job, ptrdiff_t at, vec best, ivec code, int n, ptrdiff_t origin,
+                              ptrdiff_t stride) {
+    const int whole = at + LANES <= job->y_end;
+    if (whole) vec_store(job->y + at, best);
+    else vec_store_n(job->y + at, best, n);
+    if (job->winners) {
+        if (whole) ivec_to_bytes(job->winners + at, code);
+        else ivec_to_bytes_n(job->winners + at, code, n);
+    } else if (job->indices) {
+        code += ivec_iota() * (ireal)stride + (ireal)origin;
+        if (whole) ivec_to_int64(job->indices + at, code);
+        else ivec_to_int64_n(job->indices + at, code, n);
+    }
+}
