@@ -139,14 +139,24 @@ LAYER_CASES = [case for _, case in LAYERS]
 def test_layers_forward(case, isa, threads, dtype):
     check_forward(replace(case, data="integers"), dtype)
     if dtype == np.float32:  # float64 against longdouble takes too long here; smaller problems cover it
-        check_forward(replace(case, data="positive"), dtype)
+        for data in ("normal", "positive", "wide"):
+            check_forward(replace(case, data=data), dtype)
 
 
 @pytest.mark.parametrize("case", LAYER_CASES, ids=LAYER_IDS)
 def test_layers_backward(case, isa, threads, dtype):
     check_backward(replace(case, data="integers"), dtype)
     if dtype == np.float32:
-        check_backward(replace(case, data="positive"), dtype)
+        for data in ("normal", "positive", "wide"):
+            check_backward(replace(case, data=data), dtype)
+
+
+@pytest.mark.parametrize("data", ["normal", "positive", "wide"])
+@pytest.mark.parametrize(("C", "K", "R"), [(16, 16, 3), (24, 40, 3), (40, 24, 1), (8, 20, 5)])
+def test_float64_is_within_the_bound(C, K, R, data, isa, threads):
+    case = ConvCase(2, C, 14, 15, K, R, R, padding=R // 2, data=data)
+    check_forward(case, np.dtype(np.float64))
+    check_backward(case, np.dtype(np.float64))
 
 
 # -- every remainder of the vector tiles -------------------------------------------------------------------------------
@@ -265,17 +275,70 @@ def test_empty_batch(isa, dtype):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_special_values_go_where_their_windows_are(value, isa, dtype):
+@pytest.mark.parametrize(("C", "K"), [(1, 4), (2, 20), (16, 16), (32, 64), (64, 70)])
+@pytest.mark.parametrize("R", [1, 3, 5])
+def test_a_special_pixel_stays_in_its_windows(R, C, K, value, isa, dtype):
     """One pixel of NaN or inf reaches the outputs that see it, and no other."""
-    x = np.ones((1, 2, 12, 40), dtype)
-    x[0, 1, 5, 17] = value
-    weight = np.ones((20, 2, 3, 3), dtype)
+    x = np.ones((2, C, 14, 30), dtype)
+    x[1, C - 1, 5, 17] = value
+    weight = np.ones((K, C, R, R), dtype)
+    y = ops.conv2d(x, weight, padding=R // 2)
+    clean = ops.conv2d(np.ones_like(x), weight, padding=R // 2)
+    clean[1, :, 5 - R // 2 : 6 + R // 2, 17 - R // 2 : 18 + R // 2] = value
+    np.testing.assert_array_equal(y, clean)
+    grad_x = ops.conv2d_backward(clean, x, weight, padding=R // 2, need=(True, False, False))[0]
+    bad = np.zeros(x.shape, bool)
+    bad[1, :, max(5 - 2 * (R // 2), 0) : 6 + 2 * (R // 2), 17 - 2 * (R // 2) : 18 + 2 * (R // 2)] = True
+    np.testing.assert_array_equal(np.isfinite(grad_x), ~bad)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize(("C", "K"), [(3, 20), (32, 64)])
+def test_a_special_weight_stays_in_its_filter(C, K, value, isa, dtype):
+    """One weight of NaN or inf reaches the outputs that it meets a pixel for, and their gradients, and no other."""
+    x, weight = np.ones((2, C, 14, 15), dtype), np.ones((K, C, 3, 3), dtype)
+    weight[K - 2, C - 1, 0, 2] = value  # looks up and right
     y = ops.conv2d(x, weight, padding=1)
-    clean = ops.conv2d(np.ones_like(x), weight, padding=1)
-    seen = np.zeros(y.shape, bool)
-    seen[:, :, 4:7, 16:19] = True
-    np.testing.assert_array_equal(y[~seen], clean[~seen])
-    np.testing.assert_array_equal(y[seen], np.full(np.count_nonzero(seen), value))
+    clean = ops.conv2d(x, np.ones_like(weight), padding=1)
+    clean[:, K - 2, 1:, :-1] = value
+    np.testing.assert_array_equal(y, clean)
+    grad_x = ops.conv2d_backward(np.ones_like(y), x, weight, padding=1, need=(True, False, False))[0]
+    clean = ops.conv2d_backward(np.ones_like(y), x, np.ones_like(weight), padding=1, need=(True, False, False))[0]
+    clean[:, C - 1, :-1, 1:] = value
+    np.testing.assert_array_equal(grad_x, clean)
+
+
+@pytest.mark.parametrize(("C", "K"), [(3, 20), (32, 64)])
+def test_a_special_gradient_stays_in_its_filter(C, K, isa, dtype):
+    """grad_weight of one filter is lost by one NaN, at the taps that it meets a pixel for."""
+    x, grad_y = np.ones((2, C, 14, 15), dtype), np.ones((2, K, 14, 15), dtype)
+    weight = np.ones((K, C, 3, 3), dtype)
+    clean = ops.conv2d_backward(grad_y, x, weight, padding=1)[1]
+    grad_y[0, K - 1, 0, 0] = np.nan  # the top and left taps of its windows lie in the padding
+    grad_weight = ops.conv2d_backward(grad_y, x, weight, padding=1)[1]
+    clean[K - 1, :, 1:, 1:] = np.nan
+    np.testing.assert_array_equal(grad_weight, clean)
+
+
+@pytest.mark.parametrize("large", ["x", "weight"])
+@pytest.mark.parametrize(("C", "K"), [(3, 20), (32, 64)])
+def test_large_numbers_do_not_overflow(C, K, large, isa, dtype):
+    """Where no partial sum is too large, nothing on the way is, either: operands may be near the largest number."""
+    rng = np.random.default_rng(11)
+    x, weight, grad_y = (rng.uniform(-1, 1, shape) for shape in ((2, C, 14, 14), (K, C, 3, 3), (2, K, 14, 14)))
+    huge, small = np.float64(np.finfo(dtype).max), 2.0**-20
+    scale_x, scale_weight = (huge, small) if large == "x" else (small, huge)
+    arrays = (grad_y * small).astype(dtype), (x * scale_x).astype(dtype), (weight * scale_weight).astype(dtype)
+    wide = [a.astype(oracle.wide(dtype)) for a in arrays]
+    y = ops.conv2d(arrays[1], arrays[2], padding=1)
+    grad_x, grad_weight, _ = ops.conv2d_backward(*arrays, padding=1)
+    exact = oracle.conv2d(wide[1], wide[2], padding=1), *oracle.conv2d_backward(*wide, padding=1)[:2]
+    sizes = [abs(a) for a in wide]
+    bounds = oracle.conv2d(*sizes[1:], padding=1), *oracle.conv2d_backward(*sizes, padding=1)[:2]
+    for result, right, magnitude, n in zip(
+        (y, grad_x, grad_weight), exact, bounds, (9 * C, 9 * K, 2 * 14 * 14), strict=True
+    ):
+        assert_within(result, right, magnitude, n)
 
 
 @pytest.mark.parametrize("which", ["x", "weight", "grad_y"])

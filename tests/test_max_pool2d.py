@@ -27,12 +27,6 @@ def exact(case, dtype):
     return x, *oracle.max_pool2d(x, case.kernel_size, **case.max_options)
 
 
-def numbered(case):
-    """Whether winners are numbered by the window as given: one that is larger than the padded image may be cut."""
-    padding, kernel, dilation = (np.broadcast_to(a, 2) for a in (case.padding, case.kernel_size, case.dilation))
-    return np.all(dilation * (kernel - 1) < (case.H, case.W) + 2 * padding)
-
-
 def scatter(grad_y, indices, shape):
     """The exact gradient, in the wide dtype, and the most windows that one pixel won."""
     grad_x, won = np.zeros(shape, oracle.wide(grad_y.dtype)), np.zeros(shape, np.int64)
@@ -71,8 +65,7 @@ def check(case, dtype, layout="C"):
         y, winners = max_pool2d_winners(x, case.kernel_size, **case.max_options)
         assert winners.dtype == np.uint8
         np.testing.assert_array_equal(y, right_y)
-        if numbered(case):
-            np.testing.assert_array_equal(winners, right_winners)
+        np.testing.assert_array_equal(winners, right_winners)
         grad_x = max_pool2d_winners_backward(given_grad, winners, x.shape, case.kernel_size, **case.max_options)
         assert_fresh(grad_x, given_grad)
         assert_within(grad_x, right, magnitude, won)
@@ -93,8 +86,7 @@ def test_matches_the_reference(case, isa, dtype):
     np.testing.assert_array_equal(y, right_y)
     np.testing.assert_array_equal(indices, right_indices)
     _, winners = max_pool2d_winners(x, case.kernel_size, **case.max_options)
-    if numbered(case):
-        np.testing.assert_array_equal(winners, reference_winners(x, case.kernel_size, **case.max_options)[1])
+    np.testing.assert_array_equal(winners, reference_winners(x, case.kernel_size, **case.max_options)[1])
     grad_y = case.grad_y(y.shape, dtype)
     right = reference.max_pool2d_backward(grad_y, indices, x.shape)
     magnitude = reference.max_pool2d_backward(abs(grad_y), indices, x.shape)
