@@ -2,9 +2,9 @@
 
 This is the yardstick beside the naive reference: no loop over pixels, the work done by NumPy's BLAS.
 
-- im2col copies each window of the image into a column of a matrix; the convolution is then one matrix product.
-  ``cols[n, c*R*S + r*S + s, oy*OW + ox] = x[n, c, oy*stride + r*dilation, ox*stride + s*dilation]`` of the padded x.
-- Its transpose, col2im, adds columns back to the image, one strided slice for each of the R*S taps.
+- im2col copies each window of each image into a column of one matrix; the convolution is then one matrix product.
+  ``cols[c*R*S + r*S + s, n*OH*OW + oy*OW + ox] = x[n, c, oy*stride + r*dilation, ox*stride + s*dilation]``, x padded.
+- Its transpose, col2im, adds columns back to the images, one strided slice for each of the R*S taps.
 - A pool is a reduction over the R*S taps, each a strided slice of the image; without overlap it is a reshape.
 """
 
@@ -26,12 +26,11 @@ def conv2d(
     """y (N, K, OH, OW) of x (N, C, H, W) and weight (K, C // groups, R, S)."""
     K, per_group, R, S = weight.shape
     cols, OH, OW = im2col(x, (R, S), stride, padding, dilation)
-    N = len(x)
     matrices = weight.reshape(groups, K // groups, per_group * R * S)
-    y = np.matmul(matrices, cols.reshape(N, groups, per_group * R * S, OH * OW)).reshape(N, K, OH, OW)
+    y = np.matmul(matrices, cols.reshape(groups, per_group * R * S, -1))
     if bias is not None:
-        y += bias[:, None, None]
-    return y
+        y += bias.reshape(groups, -1, 1)
+    return np.ascontiguousarray(y.reshape(K, len(x), OH, OW).transpose(1, 0, 2, 3))
 
 
 def conv2d_grad_x(
@@ -39,54 +38,56 @@ def conv2d_grad_x(
 ) -> Array:
     """grad_x (N, C, H, W): the columns' gradient is a matrix product, col2im adds it to the pixels."""
     K, per_group, R, S = weight.shape
-    N, _, OH, OW = grad_y.shape
     matrices = weight.reshape(groups, K // groups, per_group * R * S).transpose(0, 2, 1)
-    grad_cols = np.matmul(matrices, grad_y.reshape(N, groups, K // groups, OH * OW))
-    return col2im(grad_cols.reshape(N, -1, OH * OW), x.shape, (R, S), (OH, OW), stride, padding, dilation)
+    grad_cols = np.matmul(matrices, _rows(grad_y, groups))
+    return col2im(grad_cols, x.shape, (R, S), grad_y.shape[2:], stride, padding, dilation)
 
 
 def conv2d_grad_weight(
     grad_y: Array, x: Array, weight: Array, stride: int = 1, padding: int = 0, dilation: int = 1, groups: int = 1
 ) -> Array:
-    """grad_weight (K, C // groups, R, S): for each image grad_y times its columns, summed over the images."""
-    K, per_group, R, S = weight.shape
-    N, _, OH, OW = grad_y.shape
+    """grad_weight (K, C // groups, R, S): grad_y times the columns, one matrix product that sums over the images."""
+    _, per_group, R, S = weight.shape
     cols, _, _ = im2col(x, (R, S), stride, padding, dilation)
-    cols = cols.reshape(N, groups, per_group * R * S, OH * OW)
-    grads = grad_y.reshape(N, groups, K // groups, OH * OW)
-    return np.matmul(grads, cols.transpose(0, 1, 3, 2)).sum(axis=0).reshape(weight.shape)
+    cols = cols.reshape(groups, per_group * R * S, -1)
+    return np.matmul(_rows(grad_y, groups), cols.transpose(0, 2, 1)).reshape(weight.shape)
+
+
+def _rows(grad_y: Array, groups: int) -> Array:
+    """grad_y (N, K, OH, OW) as matrices (groups, K // groups, N*OH*OW)."""
+    return np.ascontiguousarray(grad_y.transpose(1, 0, 2, 3)).reshape(groups, grad_y.shape[1] // groups, -1)
 
 
 def im2col(x: Array, kernel: tuple[int, int], stride: int, padding: int, dilation: int) -> tuple[Array, int, int]:
-    """cols (N, C*R*S, OH*OW), OH, OW."""
+    """cols (C*R*S, N*OH*OW), OH, OW."""
     R, S = kernel
     if padding:
         x = np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
     reach = dilation * (R - 1) + 1, dilation * (S - 1) + 1
     windows = np.lib.stride_tricks.sliding_window_view(x, reach, axis=(2, 3))
     windows = windows[:, :, ::stride, ::stride, ::dilation, ::dilation]
-    N, C, OH, OW = windows.shape[:4]
-    cols = np.ascontiguousarray(windows.transpose(0, 1, 4, 5, 2, 3))
-    return cols.reshape(N, C * R * S, OH * OW), OH, OW
+    C, OH, OW = windows.shape[1:4]
+    cols = np.ascontiguousarray(windows.transpose(1, 4, 5, 0, 2, 3))
+    return cols.reshape(C * R * S, -1), OH, OW
 
 
 def col2im(
     cols: Array,
     x_shape: Shape,
     kernel: tuple[int, int],
-    out: tuple[int, int],
+    out: Shape,
     stride: int,
     padding: int,
     dilation: int,
 ) -> Array:
     """The transpose of im2col: each pixel is the sum of its copies."""
     N, C, H, W = x_shape
-    (R, S), (OH, OW) = kernel, out
+    R, S = kernel
     x = np.zeros((N, C, H + 2 * padding, W + 2 * padding), cols.dtype)
-    cols = cols.reshape(N, C, R, S, OH, OW)
+    cols = cols.reshape(C, R, S, N, *out)
     for r in range(R):
         for s in range(S):
-            x[_tap(r, s, out, stride, dilation)] += cols[:, :, r, s]
+            x[_tap(r, s, out, stride, dilation)] += cols[:, r, s].transpose(1, 0, 2, 3)
     return x[:, :, padding : padding + H, padding : padding + W]
 
 

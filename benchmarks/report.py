@@ -1,0 +1,151 @@
+"""How side_by_side.py shows what it measured: tables, a summary in ratios, and a plot.
+
+A row is {"case", "label", "pass", "seconds": {library: {"median", "min"}}}; an epoch has "network" and "batch_size"
+instead, and "memory".  ratio = median of the fastest peer / median of fastconv: above 1, fastconv is ahead.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+OURS = "fastconv"
+HEADS = {"torch": "torch NCHW", "torch-channels_last": "torch NHWC", "onnxruntime": "ONNX Runtime"}
+WIDTH = 19
+
+
+def timing(samples: Sequence[float]) -> dict[str, float]:
+    return {"median": statistics.median(samples), "min": min(samples)}
+
+
+def ratio(row: dict[str, Any], peer: str | None = None) -> float | None:
+    """Of the best peer, or of one; None where there is none."""
+    seconds = {name: time["median"] for name, time in row["seconds"].items()}
+    peers = [time for name, time in seconds.items() if name != OURS and peer in (None, name)]
+    return min(peers) / seconds[OURS] if peers and OURS in seconds else None
+
+
+# -- ops ---------------------------------------------------------------------------------------------------------------
+
+
+def op_head(libraries: Sequence[str]) -> str:
+    heads = "".join(f"{HEADS.get(name, name):>{WIDTH}}" for name in libraries)
+    return f"{'ms: median (min)':<64}{heads}{'ratio':>8}"
+
+
+def op_line(row: dict[str, Any], libraries: Sequence[str]) -> str:
+    cells = "".join(f"{_cell(row['seconds'].get(name), 1e3):>{WIDTH}}" for name in libraries)
+    return f"{row['case']:<23}{row['label']:<29}{row['pass']:<12}{cells}{_ratio(ratio(row)):>8}"
+
+
+def op_summary(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Geometric mean, worst row and rows ahead, for all rows and for each kind; then beside each peer."""
+    lines = [f"{'':<26}{'rows':>5}{'geometric mean':>16}{'ahead':>12}   worst row"]
+    kinds = {"all": rows}
+    for row in rows:
+        kinds.setdefault(f"{_kind(row)} {row['pass']}", [])
+        kinds[f"{_kind(row)} {row['pass']}"] = [*kinds[f"{_kind(row)} {row['pass']}"], row]
+    lines += [line for kind, members in kinds.items() for line in _summary(kind, members, None)]
+    for peer in HEADS:
+        lines += _summary(f"all, {HEADS[peer]}", rows, peer)
+        lines += _summary(f"max-pool forward, {HEADS[peer]}", kinds.get("max-pool forward", []), peer)
+    return lines
+
+
+def _summary(title: str, rows: Iterable[dict[str, Any]], peer: str | None) -> list[str]:
+    ratios = [(value, row) for row in rows if (value := ratio(row, peer)) is not None]
+    if not ratios:
+        return []
+    values = [value for value, _ in ratios]
+    ahead = sum(value > 1 for value in values)
+    worst, row = min(ratios, key=lambda pair: pair[0])
+    return [
+        f"{title:<32} {len(values):>4} {geometric_mean(values):>10.2f} {f'{ahead} of {len(values)}':>12}"
+        f"   {worst:.2f}  {row['case']} {row['pass']}"
+    ]
+
+
+def geometric_mean(values: Sequence[float]) -> float:
+    return math.exp(statistics.fmean(map(math.log, values)))
+
+
+def _kind(row: dict[str, Any]) -> str:
+    return next((kind for kind in ("max-pool", "avg-pool") if row["case"].startswith(kind)), "conv2d")
+
+
+# -- epochs ------------------------------------------------------------------------------------------------------------
+
+
+def epoch_head(libraries: Sequence[str]) -> str:
+    heads = "".join(f"{HEADS.get(name, name):>{WIDTH}}" for name in libraries)
+    return f"{'s an epoch: median (min)':<28}{heads}{'ratio':>8}"
+
+
+def epoch_line(row: dict[str, Any], libraries: Sequence[str]) -> str:
+    cells = "".join(f"{_cell(row['seconds'].get(name), 1):>{WIDTH}}" for name in libraries)
+    return f"{row['network']:<10}{'batch ' + str(row['batch_size']):<18}{cells}{_ratio(ratio(row)):>8}"
+
+
+def memory_head(libraries: Sequence[str]) -> str:
+    heads = "".join(f"{HEADS.get(name, name):>{WIDTH}}" for name in libraries)
+    return f"{'MB at the peak, on MNIST':<28}{heads}{'share':>8}"
+
+
+def memory_line(row: dict[str, Any], libraries: Sequence[str]) -> str:
+    """share = fastconv / the smallest peer."""
+    memory = row["memory"]
+    cells = "".join(f"{memory[name] / 1e6:>{WIDTH}.0f}" if name in memory else " " * WIDTH for name in libraries)
+    peers = [memory[name] for name in memory if name != OURS]
+    share = memory[OURS] / min(peers) if peers else None
+    return f"{row['network']:<10}{'batch ' + str(row['batch_size']):<18}{cells}{_ratio(share):>8}"
+
+
+def _cell(time: dict[str, float] | None, unit: float) -> str:
+    return "" if time is None else f"{_number(time['median'] * unit)} ({_number(time['min'] * unit)})"
+
+
+def _number(value: float) -> str:
+    """Three significant digits, never in exponents."""
+    return f"{value:.{max(0, 2 - math.floor(math.log10(value)))}f}" if value < 100 else f"{value:.0f}"
+
+
+def _ratio(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+# -- plot --------------------------------------------------------------------------------------------------------------
+
+
+def plot(result: dict[str, Any], path: str) -> None:
+    """A bar for each row: how many times as fast as the best peer.  Needs matplotlib."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    bars = [(f"{row['network']} epoch", ratio(row), "tab:green") for row in result["epochs"]]
+    colours = {"conv2d": "tab:blue", "max-pool": "tab:orange", "avg-pool": "tab:red"}
+    bars += [(f"{row['case']} {row['pass']}", ratio(row), colours[_kind(row)]) for row in result["rows"]]
+    shown = [(name, value, colour) for name, value, colour in bars if value is not None]
+    if not shown:
+        raise ValueError("there are no ratios to plot: fastconv and a peer are both needed")
+    names, values, shades = zip(*shown, strict=True)
+    figure, axes = pyplot.subplots(figsize=(8, 1.5 + 0.17 * len(shown)), layout="constrained")
+    axes.barh(range(len(shown)), [value - 1 for value in values], left=1, color=shades, height=0.7)
+    axes.set_yticks(range(len(shown)), names, fontsize=7)
+    axes.invert_yaxis()
+    axes.margins(y=0.005)
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.axvline(1, color="black", linewidth=1)
+    axes.grid(axis="x", alpha=0.3)
+    libraries = ", ".join(
+        dict.fromkeys(entry["library"] for name, entry in result["libraries"].items() if name != OURS)
+    )
+    machine = result["machine"]
+    axes.set_xlabel(f"times as fast as the best of {libraries}")
+    axes.set_title(f"fastconv on {machine['cpu']}, {machine['threads']} threads, {machine['isa']}", fontsize=9)
+    figure.savefig(path, dpi=150)
+    pyplot.close(figure)

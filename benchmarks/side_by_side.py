@@ -1,0 +1,336 @@
+"""Time fastconv and its peers in turn, each in a process of its own.
+
+    python benchmarks/side_by_side.py --torch-python PATH                     # every case and pass: a table
+    python benchmarks/side_by_side.py --torch-python PATH --cases 'resnet.*forward'
+    python benchmarks/side_by_side.py --torch-python PATH --epoch cnn,keras   # an epoch of training
+    python benchmarks/side_by_side.py --torch-python PATH --check --repeat 0  # do their results agree?
+    python benchmarks/side_by_side.py --replay FILE.json --plot FILE.png      # show an earlier run again
+
+Peers: PyTorch in NCHW and in channels_last (its arrays converted beforehand, glibc told to keep freed memory), and ONNX
+Runtime's forward passes where onnxruntime and onnx can be imported.  The libraries take turns in many short rounds; one
+works while the others' threads sleep.  Reported are median and minimum over all rounds, and the ratio of the fastest
+peer's median to fastconv's: above 1, fastconv is ahead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import report
+from cases import TABLE, Case
+from processes import ISA_VARIABLES, Process, WorkerError
+from training_data import BATCH_SIZES, EPOCH_IMAGES, IMAGES
+
+EPOCH_NETWORKS = ("cnn", "keras", "dropout", "fast", "scratch")
+CHECK_STEPS = 5
+WARM_UP_STEPS, SETTLE_STEPS = 10, 3  # untimed steps of a new network, and at the start of each round
+PEAK_STEPS = 100  # the peak is reached in the first few, or in the evaluation that follows
+
+
+def main() -> int:
+    options = _options()
+    if options.plot and importlib.util.find_spec("matplotlib") is None:
+        sys.exit("--plot needs matplotlib: pip install matplotlib")
+    if options.replay:
+        result = json.loads(Path(options.replay).read_text(encoding="utf-8"))
+        _show(result)
+    else:
+        try:
+            result = _measure(options)
+        except WorkerError as error:
+            sys.exit(str(error))
+    if options.json:
+        Path(options.json).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    if options.plot:
+        report.plot(result, options.plot)
+    for failure in result["disagreements"]:
+        print(f"DISAGREE  {failure}")
+    return 1 if result["disagreements"] else 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description="Time fastconv, PyTorch and ONNX Runtime in turn, each in a process of its own."
+    )
+    add = parser.add_argument
+    add("--torch-python", default=sys.executable, metavar="PATH", help="interpreter with torch (this one)")
+    add("--onnxruntime-python", metavar="PATH", help="interpreter with onnxruntime and onnx (that of torch)")
+    add("--peers", default="torch,torch-channels_last,onnxruntime", help="which peers, by commas (%(default)s)")
+    add("--cases", metavar="REGEX", help="only rows whose 'name label pass' matches")
+    add("--epoch", metavar="NETS", help="time an epoch of these networks, by commas, or 'all'; ops only with --cases")
+    add("--batch-size", type=int, help="of the epochs (each network's own)")
+    add("--steps", type=int, default=60, help="steps a round of an epoch, scaled to the whole (%(default)s)")
+    add("--data-dir", help="folder with MNIST's files, for the peak memory of training")
+    add("--threads", type=int, default=2, help="(%(default)s)")
+    add("--isa", choices=tuple(ISA_VARIABLES), help="hold fastconv and PyTorch to an instruction set")
+    add("--precision", choices=("highest", "high", "medium"), help="fastconv.set_float32_precision")
+    add("--repeat", type=int, help="rounds (15 for ops, 7 for epochs); 0 with --check: no timing")
+    add("--round-seconds", type=float, default=0.03, help="of a library's turn on an op (%(default)s)")
+    add("--check", action="store_true", help="compare the results of all libraries, too")
+    add("--json", metavar="FILE", help="write all of it to a file")
+    add("--plot", metavar="FILE.png", help="draw the ratios (needs matplotlib)")
+    add("--replay", metavar="FILE.json", help="show an earlier run instead of measuring")
+    options = parser.parse_args()
+    options.onnxruntime_python = options.onnxruntime_python or options.torch_python
+    options.peers = options.peers.split(",") if options.peers else []
+    unknown = set(options.peers) - set(report.HEADS)
+    if unknown:
+        parser.error(f"--peers: there is no {', '.join(unknown)}; expected some of {', '.join(report.HEADS)}")
+    options.networks = []
+    if options.epoch:
+        options.networks = list(EPOCH_NETWORKS) if options.epoch == "all" else options.epoch.split(",")
+        unknown = set(options.networks) - set(BATCH_SIZES)
+        if unknown:
+            parser.error(
+                f"--epoch: there is no network {', '.join(unknown)}; expected some of {', '.join(BATCH_SIZES)}"
+            )
+    for name in ("threads", "steps"):
+        if getattr(options, name) < 1:
+            parser.error(f"--{name} must be at least 1")
+    if options.repeat is not None and options.repeat < (0 if options.check else 1):
+        parser.error("--repeat must be at least 1 (0 only with --check)")
+    return options
+
+
+# -- measuring ---------------------------------------------------------------------------------------------------------
+
+
+def _measure(options: argparse.Namespace) -> dict[str, Any]:
+    rows = [
+        (case, which)
+        for case in TABLE
+        for which in case.passes
+        if not options.cases or re.search(options.cases, f"{case.name} {case.label} {which}")
+    ]
+    if options.networks and not options.cases:
+        rows = []
+    elif not rows:
+        sys.exit(f"--cases: no row matches {options.cases!r}")
+    with ExitStack() as stack:
+        processes = [stack.enter_context(process) for process in _start(options)]
+        result: dict[str, Any] = {
+            "machine": _machine(options, processes),
+            "libraries": {process.name: process.description for process in processes},
+            "rows": [],
+            "epochs": [],
+            "disagreements": [],
+        }
+        print("\n".join(_heading(result)))
+        if rows:
+            _measure_ops(options, processes, rows, result)
+        if options.networks:
+            _measure_epochs(options, processes, result)
+    if options.networks and options.repeat != 0:
+        _measure_memory(options, [process.name for process in processes], result)
+    return result
+
+
+def _start(options: argparse.Namespace) -> list[Process]:
+    """A process for each library; peers that are not installed are left out, and said to be."""
+    processes = [_process(options, "fastconv")]
+    for name in options.peers:
+        needed = ["onnxruntime", "onnx"] if name == "onnxruntime" else ["torch"]
+        if name == "onnxruntime" and options.isa:
+            print("# without ONNX Runtime: it cannot be held to an instruction set")
+        elif not _importable(_python(options, name), needed):
+            print(f"# without {report.HEADS[name]}: its Python cannot import {' and '.join(needed)}")
+        elif name != "onnxruntime" or options.cases or not options.networks:
+            processes.append(_process(options, name))
+    return processes
+
+
+def _process(options: argparse.Namespace, name: str, keep_memory: bool = True) -> Process:
+    python = _python(options, name)
+    return Process(name, python, options.threads, options.isa, options.precision, keep_memory)
+
+
+def _python(options: argparse.Namespace, name: str) -> str:
+    pythons = {"fastconv": sys.executable, "onnxruntime": options.onnxruntime_python}
+    return str(pythons.get(name, options.torch_python))
+
+
+def _importable(python: str, modules: Sequence[str]) -> bool:
+    code = f"import importlib.util as u, sys; sys.exit(not all(u.find_spec(m) for m in {list(modules)!r}))"
+    return subprocess.run([python, "-c", code], check=False).returncode == 0
+
+
+def _machine(options: argparse.Namespace, processes: Sequence[Process]) -> dict[str, Any]:
+    ours = processes[0].description
+    return {
+        "cpu": ours["cpu"],
+        "cpus": os.cpu_count(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "threads": options.threads,
+        "isa": ours["isa"],
+        "precision": ours["precision"],
+    }
+
+
+def _heading(result: dict[str, Any]) -> list[str]:
+    machine = result["machine"]
+    lines = [
+        f"# {machine['cpu']}, {machine['cpus']} CPUs, {machine['platform']}; {machine['threads']} threads, float32, "
+        f"precision {machine['precision']}"
+    ]
+    for name, description in result["libraries"].items():
+        details = ", ".join(f"{key} {value}" for key, value in description.items() if key not in ("library", "cpu"))
+        lines.append(f"# {name}: {description['library']} ({details})")
+    return lines
+
+
+def _measure_ops(
+    options: argparse.Namespace, processes: Sequence[Process], rows: Sequence[tuple[Case, str]], result: dict[str, Any]
+) -> None:
+    names = [process.name for process in processes]
+    print("\n" + report.op_head(names))
+    for case, which in rows:
+        with tempfile.TemporaryDirectory() as folder:
+            ready = []
+            for process in processes:
+                arrays = str(Path(folder, f"{process.name}.npz")) if options.check else None
+                answer = process.ask(
+                    "prepare", case=case.name, which=which, seconds=options.round_seconds, arrays=arrays
+                )
+                if "unsupported" not in answer:
+                    ready.append(process)
+            if options.check:
+                names_ready = [process.name for process in ready]
+                result["disagreements"] += _disagreements(folder, names_ready, f"{case.name} {which}", options)
+        samples: dict[str, list[float]] = {process.name: [] for process in ready}
+        for number in range(15 if options.repeat is None else options.repeat):
+            for process in _rotated(ready, number):
+                samples[process.name] += process.ask("time")["seconds"]
+        seconds = {name: report.timing(values) for name, values in samples.items() if values}
+        row = {"case": case.name, "label": case.label, "pass": which, "seconds": seconds}
+        result["rows"].append(row)
+        print(report.op_line(row, names), flush=True)
+    if options.repeat != 0:
+        print("\n" + "\n".join(report.op_summary(result["rows"])))
+
+
+def _disagreements(folder: str, names: Sequence[str], what: str, options: argparse.Namespace) -> list[str]:
+    """How the results of the peers differ from those of fastconv, in units of the largest element."""
+    tolerance = 1e-4 if options.precision in (None, "highest") else 1e-2
+    saved = {}
+    for name in names:
+        with np.load(Path(folder, f"{name}.npz")) as arrays:
+            saved[name] = [arrays[key] for key in arrays.files]
+    ours = saved["fastconv"]
+    failures = []
+    for name in names[1:]:
+        if [(a.shape, a.dtype) for a in saved[name]] != [(a.shape, a.dtype) for a in ours]:
+            failures.append(f"{what}: {name} has other shapes or dtypes")
+            continue
+        for one, other in zip(ours, saved[name], strict=True):
+            limit = tolerance * float(np.abs(other).max()) if one.dtype.kind == "f" else 0.0
+            worst = float(np.abs(one - other).max())
+            if not worst <= limit:
+                failures.append(f"{what}: {name} and fastconv differ by {worst:.3g}, more than {limit:.3g}")
+    return failures
+
+
+def _rotated(processes: Sequence[Process], by: int) -> list[Process]:
+    """Another library begins each round."""
+    by %= len(processes)
+    return [*processes[by:], *processes[:by]]
+
+
+# -- epochs ------------------------------------------------------------------------------------------------------------
+
+
+def _measure_epochs(options: argparse.Namespace, processes: Sequence[Process], result: dict[str, Any]) -> None:
+    processes = [process for process in processes if process.name != "onnxruntime"]
+    names = [process.name for process in processes]
+    print("\n" + report.epoch_head(names))
+    for network in options.networks:
+        batch_size = options.batch_size or BATCH_SIZES[network]
+        if options.check:
+            result["disagreements"] += _training_disagreements(processes, network, batch_size)
+        for process in processes:
+            process.ask("train", network=network, batch_size=batch_size, data_dir=None, exact=False)
+            process.ask("steps", count=WARM_UP_STEPS)
+        epochs: dict[str, list[float]] = {name: [] for name in names}
+        for number in range(7 if options.repeat is None else options.repeat):
+            for process in _rotated(processes, number):
+                process.ask("steps", count=SETTLE_STEPS)
+                timed = process.ask("steps", count=options.steps)
+                images = EPOCH_IMAGES.get(network, IMAGES)
+                epochs[process.name].append(timed["seconds"] / timed["images"] * images)
+        seconds = {name: report.timing(values) for name, values in epochs.items() if values}
+        row = {"network": network, "batch_size": batch_size, "seconds": seconds, "memory": {}}
+        result["epochs"].append(row)
+        print(report.epoch_line(row, names), flush=True)
+
+
+def _training_disagreements(processes: Sequence[Process], network: str, batch_size: int) -> list[str]:
+    """Whether the losses of the first steps, from the same weights, on the same batches, without dropout, are equal."""
+    losses = {}
+    for process in processes:
+        process.ask("train", network=network, batch_size=batch_size, data_dir=None, exact=True)
+        losses[process.name] = process.ask("steps", count=CHECK_STEPS)["losses"]
+    ours = losses["fastconv"]
+    return [
+        f"{network}: the losses of {name} are {theirs}, those of fastconv {ours}"
+        for name, theirs in losses.items()
+        if not np.allclose(theirs, ours, rtol=1e-3)
+    ]
+
+
+def _measure_memory(options: argparse.Namespace, names: Sequence[str], result: dict[str, Any]) -> None:
+    """The peak of a fresh process that trains on MNIST and evaluates, with the allocator as it comes."""
+    from fastconv.data import find_mnist
+
+    folder = find_mnist(options.data_dir)
+    if folder is None:
+        print("\n# without peak memory: MNIST is not on this machine; --data-dir names its folder")
+        return
+    names = [name for name in names if name != "onnxruntime"]
+    print("\n" + report.memory_head(names))
+    for row in result["epochs"]:
+        for name in names:
+            with _process(options, name, keep_memory=False) as process:
+                process.ask(
+                    "train",
+                    network=row["network"],
+                    batch_size=row["batch_size"],
+                    data_dir=str(folder.resolve()),
+                    exact=False,
+                )
+                process.ask("steps", count=PEAK_STEPS)
+                process.ask("evaluate")
+                row["memory"][name] = process.ask("peak")["bytes"]
+        print(report.memory_line(row, names), flush=True)
+
+
+# -- an earlier run ----------------------------------------------------------------------------------------------------
+
+
+def _show(result: dict[str, Any]) -> None:
+    names = list(result["libraries"])
+    lines = _heading(result)
+    if result["rows"]:
+        lines += ["", report.op_head(names), *(report.op_line(row, names) for row in result["rows"])]
+        lines += ["", *report.op_summary(result["rows"])]
+    names = [name for name in names if name != "onnxruntime"]
+    if result["epochs"]:
+        lines += ["", report.epoch_head(names), *(report.epoch_line(row, names) for row in result["epochs"])]
+    if any(row["memory"] for row in result["epochs"]):
+        lines += ["", report.memory_head(names), *(report.memory_line(row, names) for row in result["epochs"])]
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
