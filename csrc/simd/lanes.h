@@ -101,6 +101,27 @@ FC_INLINE void vec_transpose(vec rows[LANES]) {
 }
 #undef SWAP_BIT
 
+/* Lane q: the sum of the lanes of rows[q], in the order of vec_sum.  Half as many rows are left after each step. */
+#define ADD_HALVES(d)                                              \
+    _Pragma("GCC unroll 8") for (int i = 0; i < d; i++) {          \
+        vec low = FC_SHUFFLE(rows[i], rows[i + d], SWAP_##d##_LOW); \
+        rows[i] = low + FC_SHUFFLE(rows[i], rows[i + d], SWAP_##d##_HIGH); \
+    }
+FC_INLINE vec vec_sum_rows(vec rows[LANES]) {
+#ifdef SWAP_8_LOW
+    ADD_HALVES(8)
+#endif
+#ifdef SWAP_4_LOW
+    ADD_HALVES(4)
+#endif
+#ifdef SWAP_2_LOW
+    ADD_HALVES(2)
+#endif
+    ADD_HALVES(1)
+    return rows[0];
+}
+#undef ADD_HALVES
+
 #undef INTERLEAVE_LOW
 #undef INTERLEAVE_HIGH
 #undef EVEN_LANES
