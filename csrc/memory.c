@@ -12,6 +12,9 @@
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <string.h>
 #include <sys/mman.h>
 
@@ -140,5 +143,8 @@ size_t fc_memory_release(void) {
         free(all);
         all = next;
     }
+#ifdef __GLIBC__
+    malloc_trim(0); /* free alone may keep what came from its heap */
+#endif
     return released;
 }

@@ -1,5 +1,5 @@
 # cython: boundscheck=False, wraparound=False, embedsignature=True
-"""The compiled module: one thin function per entry point of csrc/fastconv.h, and NumPy arrays backed by its memory cache.
+"""The compiled module: a thin function per entry point of csrc/fastconv.h, and NumPy arrays backed by its memory cache.
 
 Nothing here checks shapes or decides anything: fastconv.ops validates first.  What it does check is what would corrupt
 memory if a caller inside the package were wrong: that arrays are C-contiguous and of one dtype.
@@ -11,7 +11,6 @@ cimport cython
 cimport numpy as np
 from cpython.mem cimport PyMem_Malloc
 from cpython.pycapsule cimport PyCapsule_New
-from cpython.ref cimport Py_DECREF, PyObject
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 
 import numpy as np
@@ -73,27 +72,33 @@ cdef extern from "fastconv.h" nogil:
         ptrdiff_t kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w
 
     size_t fc_conv2d_forward_workspace(const fc_conv2d *, fc_dtype, int)
-    void fc_conv2d_forward(const fc_conv2d *, fc_dtype, void *x, void *weight, void *bias, void *y, void *workspace, int)
+    void fc_conv2d_forward(const fc_conv2d *, fc_dtype, void *x, void *weight, void *bias, void *y, void *workspace,
+                           int)
     size_t fc_conv2d_grad_x_workspace(const fc_conv2d *, fc_dtype, int)
     void fc_conv2d_grad_x(const fc_conv2d *, fc_dtype, void *grad_y, void *weight, void *grad_x, void *workspace, int)
     size_t fc_conv2d_grad_weight_workspace(const fc_conv2d *, fc_dtype, int)
-    void fc_conv2d_grad_weight(const fc_conv2d *, fc_dtype, void *grad_y, void *x, void *grad_weight, void *workspace, int)
+    void fc_conv2d_grad_weight(const fc_conv2d *, fc_dtype, void *grad_y, void *x, void *grad_weight,
+                               void *workspace, int)
     void fc_conv2d_grad_bias(const fc_conv2d *, fc_dtype, void *grad_y, void *grad_bias, int)
 
     void fc_max_pool2d_forward(const fc_pool2d *, fc_dtype, void *x, void *y, uint8_t *winners, int64_t *indices, int)
-    void fc_max_pool2d_backward_winners(const fc_pool2d *, fc_dtype, void *grad_y, uint8_t *winners, void *grad_x, int)
+    void fc_max_pool2d_backward_winners(const fc_pool2d *, fc_dtype, void *grad_y, uint8_t *winners, void *grad_x,
+                                        int)
     int fc_max_pool2d_backward(fc_dtype, void *grad_y, int64_t *indices, void *grad_x, ptrdiff_t planes, ptrdiff_t n,
                                ptrdiff_t m, int)
-    void fc_avg_pool2d_forward(const fc_pool2d *, fc_dtype, void *x, void *y, int count_include_pad, ptrdiff_t divisor, int)
+    void fc_avg_pool2d_forward(const fc_pool2d *, fc_dtype, void *x, void *y, int count_include_pad,
+                               ptrdiff_t divisor, int)
     void fc_avg_pool2d_backward(const fc_pool2d *, fc_dtype, void *grad_y, void *grad_x, int count_include_pad,
                                 ptrdiff_t divisor, int)
 
     size_t fc_linear_workspace(fc_dtype, ptrdiff_t M, ptrdiff_t I, ptrdiff_t O, int)
-    void fc_linear_forward(fc_dtype, void *x, void *weight, void *bias, void *y, ptrdiff_t M, ptrdiff_t I, ptrdiff_t O,
+    void fc_linear_forward(fc_dtype, void *x, void *weight, void *bias, void *y, ptrdiff_t M, ptrdiff_t I,
+                           ptrdiff_t O,
                            void *workspace, int)
     void fc_linear_grad_x(fc_dtype, void *grad_y, void *weight, void *grad_x, ptrdiff_t M, ptrdiff_t I, ptrdiff_t O,
                           void *workspace, int)
-    void fc_linear_grad_weight(fc_dtype, void *grad_y, void *x, void *grad_weight, ptrdiff_t M, ptrdiff_t I, ptrdiff_t O,
+    void fc_linear_grad_weight(fc_dtype, void *grad_y, void *x, void *grad_weight, ptrdiff_t M, ptrdiff_t I,
+                               ptrdiff_t O,
                                void *workspace, int)
     void fc_linear_grad_bias(fc_dtype, void *grad_y, void *grad_bias, ptrdiff_t M, ptrdiff_t O, int)
 
@@ -105,21 +110,25 @@ cdef extern from "fastconv.h" nogil:
                              ptrdiff_t unit, int)
     void fc_softmax_forward(fc_dtype, void *x, void *y, ptrdiff_t rows, ptrdiff_t n, int log, int)
     void fc_softmax_backward(fc_dtype, void *grad_y, void *y, void *grad_x, ptrdiff_t rows, ptrdiff_t n, int log, int)
-    void fc_cross_entropy_forward(fc_dtype, void *x, int64_t *target, void *weight, int64_t ignore_index, double label_smoothing,
+    void fc_cross_entropy_forward(fc_dtype, void *x, int64_t *target, void *weight, int64_t ignore_index,
+                                  double label_smoothing,
                                   void *losses, ptrdiff_t rows, ptrdiff_t n, int)
-    void fc_cross_entropy_backward(fc_dtype, void *scale, void *x, int64_t *target, void *weight, int64_t ignore_index,
+    void fc_cross_entropy_backward(fc_dtype, void *scale, void *x, int64_t *target, void *weight,
+                                   int64_t ignore_index,
                                    double label_smoothing, void *grad_x, ptrdiff_t rows, ptrdiff_t n, int)
     void fc_sgd_step(fc_dtype, void *param, void *grad, void *velocity, ptrdiff_t n, double lr, double momentum,
                      double dampening, double weight_decay, int nesterov, int first, int)
-    void fc_adam_step(fc_dtype, void *param, void *grad, void *exp_avg, void *exp_avg_sq, ptrdiff_t n, double lr, double beta1,
+    void fc_adam_step(fc_dtype, void *param, void *grad, void *exp_avg, void *exp_avg_sq, ptrdiff_t n, double lr,
+                      double beta1,
                       double beta2, double eps, double weight_decay, int decoupled, int64_t step, int)
-    void fc_gather_images(fc_dtype, uint8_t *images, int64_t *index, void *out, ptrdiff_t rows, ptrdiff_t d, double scale,
+    void fc_gather_images(fc_dtype, uint8_t *images, int64_t *index, void *out, ptrdiff_t rows, ptrdiff_t d,
+                          double scale,
                           double offset, int)
 
 
-# -- memory --------------------------------------------------------------------------------------------------------------
-# NumPy asks a "data memory handler" (NEP 49) for an array's storage and remembers it in the array.  Ours is current only
-# while `empty` makes an array, so the results are ordinary arrays that own their data, and nobody else's arrays change.
+# -- memory ----------------------------------------------------------------------------------------------------------
+# NumPy asks a "data memory handler" (NEP 49) for the storage of an array and remembers it in the array.  Ours is
+# current only while `empty` makes an array: results are ordinary arrays that own their data, and no others change.
 
 cdef extern from "numpy/arrayobject.h":
     ctypedef struct PyDataMemAllocator:
@@ -133,10 +142,6 @@ cdef extern from "numpy/arrayobject.h":
         uint8_t version
         PyDataMemAllocator allocator
     object PyDataMem_SetHandler(object)
-
-    ctypedef struct PyTypeObject:
-        pass
-    PyTypeObject PyArray_Type
 
 
 cdef void *_malloc(void *ctx, size_t size) noexcept nogil:
@@ -175,11 +180,11 @@ cdef object _handler = _make_handler()
 
 
 def empty(tuple shape, dtype):
-    cdef np.npy_intp dims[32]
+    cdef np.npy_intp dims[64]
     cdef int ndim = len(shape)
     cdef int i
-    if ndim > 32:
-        raise ValueError(f"empty: at most 32 dimensions, got {ndim}")
+    if ndim > 64:
+        raise ValueError(f"empty: at most 64 dimensions, got {ndim}")
     for i in range(ndim):
         dims[i] = shape[i]
     cdef np.dtype descr = dtype if isinstance(dtype, np.dtype) else np.dtype(dtype)
@@ -193,11 +198,14 @@ def empty(tuple shape, dtype):
 def memory_cached():
     return fc_memory_cached()
 
+
 def memory_limit():
     return fc_memory_limit()
 
+
 def set_memory_limit(size_t limit):
     fc_memory_set_limit(limit)
+
 
 def memory_release():
     return fc_memory_release()
@@ -220,7 +228,7 @@ cdef _Workspace workspace(size_t size):
     return w
 
 
-# -- instruction sets ----------------------------------------------------------------------------------------------------
+# -- instruction sets ------------------------------------------------------------------------------------------------
 
 def cpu_info():
     cdef const fc_cpu *cpu = fc_cpu_info()
@@ -268,14 +276,18 @@ def select_isa(str name):
     if status == -1:
         raise ValueError(f"unknown instruction set {name!r}; this build knows {', '.join(compiled_isas())}")
     if status == -2:
-        raise ValueError(f"instruction set {name!r} is not supported by this machine; it has {', '.join(available_isas())}")
+        raise ValueError(
+            f"instruction set {name!r} is not supported by this machine; it has {', '.join(available_isas())}"
+        )
 
 
 def openmp_max_threads():
     return omp_get_max_threads()
 
+
 def openmp_version():
     return fc_openmp()
+
 
 def openmp_pause():
     return fc_pause()
@@ -294,7 +306,7 @@ cdef _choose_isa():
 _choose_isa()
 
 
-# -- arrays as pointers --------------------------------------------------------------------------------------------------
+# -- arrays as pointers ----------------------------------------------------------------------------------------------
 
 cdef fc_dtype dtype_of(np.ndarray a) except *:
     cdef int num = np.PyArray_TYPE(a)
@@ -322,7 +334,7 @@ cdef void *typed(object a, int num) except? NULL:
     return np.PyArray_DATA(a)
 
 
-# -- convolution ---------------------------------------------------------------------------------------------------------
+# -- convolution -----------------------------------------------------------------------------------------------------
 
 @cython.final
 @cython.freelist(8)
@@ -387,7 +399,7 @@ def conv2d_grad_bias(Conv2dProblem problem, np.ndarray grad_y, np.ndarray grad_b
         fc_conv2d_grad_bias(&problem.p, t, gp, op, threads)
 
 
-# -- pooling -------------------------------------------------------------------------------------------------------------
+# -- pooling ---------------------------------------------------------------------------------------------------------
 
 @cython.final
 @cython.freelist(8)
@@ -463,7 +475,7 @@ def avg_pool2d_backward(Pool2dProblem problem, np.ndarray grad_y, np.ndarray gra
         fc_avg_pool2d_backward(&problem.p, t, gp, op, count_include_pad, divisor_override, threads)
 
 
-# -- linear: x (M, I), weight (O, I), y (M, O) ---------------------------------------------------------------------------
+# -- linear: x (M, I), weight (O, I), y (M, O) -----------------------------------------------------------------------
 
 def linear_forward(np.ndarray x, np.ndarray weight, bias, np.ndarray y, int threads):
     cdef fc_dtype t = dtype_of(x)
@@ -508,7 +520,7 @@ def linear_grad_bias(np.ndarray grad_y, np.ndarray grad_bias, int threads):
         fc_linear_grad_bias(t, gp, op, m, o, threads)
 
 
-# -- element by element --------------------------------------------------------------------------------------------------
+# -- element by element ----------------------------------------------------------------------------------------------
 
 def relu_forward(np.ndarray x, np.ndarray y, int threads):
     cdef fc_dtype t = dtype_of(x)
@@ -549,7 +561,7 @@ def dropout_backward(np.ndarray grad_y, mask, np.ndarray grad_x, double p, ptrdi
         fc_dropout_backward(t, gp, mp, op, p, units, unit, threads)
 
 
-# -- rows ----------------------------------------------------------------------------------------------------------------
+# -- rows ------------------------------------------------------------------------------------------------------------
 
 def softmax_forward(np.ndarray x, np.ndarray y, bint log, int threads):
     cdef fc_dtype t = dtype_of(x)
@@ -595,7 +607,7 @@ def cross_entropy_backward(np.ndarray scale, np.ndarray x, target, weight, int64
         fc_cross_entropy_backward(t, sp, xp, tp, wp, ignore_index, label_smoothing, op, rows, n, threads)
 
 
-# -- optimisers ----------------------------------------------------------------------------------------------------------
+# -- optimisers ------------------------------------------------------------------------------------------------------
 
 def sgd_step(np.ndarray param, np.ndarray grad, velocity, double lr, double momentum, double dampening,
              double weight_decay, bint nesterov, bint first, int threads):
@@ -620,7 +632,7 @@ def adam_step(np.ndarray param, np.ndarray grad, np.ndarray exp_avg, np.ndarray 
         fc_adam_step(t, pp, gp, mp, vp, n, lr, beta1, beta2, eps, weight_decay, decoupled, step, threads)
 
 
-# -- data ----------------------------------------------------------------------------------------------------------------
+# -- data ------------------------------------------------------------------------------------------------------------
 
 def gather_images(images, index, np.ndarray out, double scale, double offset, int threads):
     cdef fc_dtype t = dtype_of(out)

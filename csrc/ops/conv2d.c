@@ -148,19 +148,24 @@ typedef struct {
     ptrdiff_t low, span;    /* their offsets into grad_y: low .. low + span - 1 */
 } FC(phase);
 
-/* phase in 0 .. stride-1: rows h with (h + pad) % stride == phase; kernel rows r with r * dilation % stride == phase */
-static FC(phase) FC(phase_of)(ptrdiff_t phase, ptrdiff_t size, ptrdiff_t pad, ptrdiff_t stride, ptrdiff_t kernel,
+/* The phase of row `first` < stride: rows h and kernel rows r with (h + pad - r * dilation) % stride == 0. */
+static FC(phase) FC(phase_of)(ptrdiff_t first, ptrdiff_t size, ptrdiff_t pad, ptrdiff_t stride, ptrdiff_t kernel,
                               ptrdiff_t dilation) {
-    FC(phase) f = {((phase - pad) % stride + stride) % stride, 0, 0, 0, 1};
-    f.count = f.first < size ? (size - f.first + stride - 1) / stride : 0;
+    FC(phase) f = {first, (size - first + stride - 1) / stride, 0, 0, 1};
     ptrdiff_t high = 0;
     for (ptrdiff_t r = 0; r < kernel; r++) {
-        if (r * dilation % stride != phase) continue;
+        if ((first + pad - r * dilation) % stride != 0) continue;
         f.low = (f.first + pad - r * dilation) / stride; /* divides exactly; falls with r */
         if (f.taps++ == 0) high = f.low;
     }
     f.span = high - f.low + 1;
     return f;
+}
+
+/* Whether tap t contributes to row a and column b of x, and so to their phase. */
+static int FC(tap_meets)(const fc_conv2d *p, ptrdiff_t a, ptrdiff_t b, ptrdiff_t t) {
+    return (a + p->pad_top - t / p->S * p->dilation_h) % p->stride_h == 0 &&
+           (b + p->pad_left - t % p->S * p->dilation_w) % p->stride_w == 0;
 }
 
 typedef struct {
@@ -201,11 +206,10 @@ static FC(correlation) FC(phase_correlation)(const fc_conv2d *p, const FC(phase)
 size_t FC(conv2d_grad_x_workspace)(const fc_conv2d *p, int threads) {
     FC(grad_x_plan) f = FC(plan_grad_x)(p, NULL);
     size_t most = 0;
-    for (ptrdiff_t a = 0; a < p->stride_h; a++)
-        for (ptrdiff_t b = 0; b < p->stride_w; b++) {
-            FC(phase) rows = FC(phase_of)(a, p->H, p->pad_top, p->stride_h, p->R, p->dilation_h);
-            FC(phase) cols = FC(phase_of)(b, p->W, p->pad_left, p->stride_w, p->S, p->dilation_w);
-            if (rows.count == 0 || cols.count == 0) continue;
+    for (ptrdiff_t a = 0; a < p->stride_h && a < p->H; a++)
+        for (ptrdiff_t b = 0; b < p->stride_w && b < p->W; b++) {
+            const FC(phase) rows = FC(phase_of)(a, p->H, p->pad_top, p->stride_h, p->R, p->dilation_h);
+            const FC(phase) cols = FC(phase_of)(b, p->W, p->pad_left, p->stride_w, p->S, p->dilation_w);
             const FC(correlation) q = FC(phase_correlation)(p, &rows, &cols);
             const size_t bytes = FC(run_workspace)(&q, &f.b, f.winograd, threads);
             if (bytes > most) most = bytes;
@@ -218,34 +222,32 @@ void FC(conv2d_grad_x)(const fc_conv2d *p, const real *grad_y, const real *weigh
     FC(grad_x_plan) f = FC(plan_grad_x)(p, workspace);
     const ptrdiff_t C = p->C / p->groups, K = p->K / p->groups, T = p->R * p->S;
     memset(f.bias, 0, sizeof(real) * (size_t)(p->groups * f.b.blocks * f.b.width));
-    /* Each phase's taps lie side by side in the packed weights. */
+    /* Each phase's taps lie side by side in the packed weights; taps that meet no row or column of x come last. */
+    for (ptrdiff_t t = 0; t < T; t++) f.order[t] = -1;
     ptrdiff_t next = 0;
-    for (ptrdiff_t a = 0; a < p->stride_h; a++)
-        for (ptrdiff_t b = 0; b < p->stride_w; b++)
+    for (ptrdiff_t a = 0; a < p->stride_h && a < p->H; a++)
+        for (ptrdiff_t b = 0; b < p->stride_w && b < p->W; b++)
             for (ptrdiff_t t = 0; t < T; t++)
-                if (t / p->S * p->dilation_h % p->stride_h == a && t % p->S * p->dilation_w % p->stride_w == b)
-                    f.order[t] = next++;
+                if (FC(tap_meets)(p, a, b, t)) f.order[t] = next++;
+    for (ptrdiff_t t = 0; t < T; t++)
+        if (f.order[t] < 0) f.order[t] = next++;
     if (f.winograd)
         for (ptrdiff_t t = 0; t < T; t++) f.order[t] = T - 1 - t; /* as the taps lie in grad_y: turned round */
     FC(pack_weights_swapped)(&f.b, p->groups, K, C, T, weight, f.order, f.packed, threads);
     next = 0;
-    for (ptrdiff_t a = 0; a < p->stride_h; a++)
-        for (ptrdiff_t b = 0; b < p->stride_w; b++) {
+    for (ptrdiff_t a = 0; a < p->stride_h && a < p->H; a++)
+        for (ptrdiff_t b = 0; b < p->stride_w && b < p->W; b++) {
             const FC(phase) rows = FC(phase_of)(a, p->H, p->pad_top, p->stride_h, p->R, p->dilation_h);
             const FC(phase) cols = FC(phase_of)(b, p->W, p->pad_left, p->stride_w, p->S, p->dilation_w);
             FC(correlation) q = FC(phase_correlation)(p, &rows, &cols);
             q.w_first = next, q.dy = f.dy, q.dx = f.dx;
-            ptrdiff_t n = 0;
             for (ptrdiff_t t = 0; t < T; t++) {
-                const ptrdiff_t r = t / p->S * p->dilation_h, s = t % p->S * p->dilation_w;
-                if (r % p->stride_h != a || s % p->stride_w != b) continue;
-                f.dy[f.order[t] - next] = (rows.first + p->pad_top - r) / p->stride_h; /* divides exactly */
-                f.dx[f.order[t] - next] = (cols.first + p->pad_left - s) / p->stride_w;
-                n++;
+                if (!FC(tap_meets)(p, a, b, t)) continue;
+                f.dy[f.order[t] - next] = (a + p->pad_top - t / p->S * p->dilation_h) / p->stride_h; /* exact */
+                f.dx[f.order[t] - next] = (b + p->pad_left - t % p->S * p->dilation_w) / p->stride_w;
             }
-            next += n;
-            if (rows.count > 0 && cols.count > 0)
-                FC(run)(&q, &f.b, f.winograd, weight, p->K * C * T, grad_y, f.packed, f.bias, grad_x, f.rest, threads);
+            next += q.T;
+            FC(run)(&q, &f.b, f.winograd, weight, p->K * C * T, grad_y, f.packed, f.bias, grad_x, f.rest, threads);
         }
 }
 
@@ -267,7 +269,7 @@ typedef struct {
     ptrdiff_t parts;       /* of the input channels, for more tasks; the result is the same for any number */
     ptrdiff_t band;        /* rows of y */
     ptrdiff_t x_rows, x_width, plane;
-    int padded;
+    int padded, absurd;    /* absurd: as in correlate.c, the border dwarfs the image */
     ptrdiff_t L, S;        /* lines of a channel and taps on a line, see fc_outer */
     ptrdiff_t sums;        /* elements of the partial sums of one chunk */
     ptrdiff_t *lines;
@@ -297,6 +299,8 @@ static FC(grad_weight_plan) FC(plan_grad_weight)(const fc_conv2d *p, void *works
     f.x_rows = (f.band - 1) * p->stride_h + height;
     f.x_width = (p->OW - 1) * p->stride_w + width;
     f.plane = f.x_rows * f.x_width;
+    f.absurd = f.padded && f.plane > ABSURD_FACTOR * p->H * p->W + ABSURD_PLANE;
+    if (f.absurd) f.plane = 0;
     const int along = p->dilation_w == 1; /* taps of a row lie side by side */
     f.L = along ? p->R : T;
     f.S = along ? p->S : 1;
@@ -389,6 +393,10 @@ void FC(conv2d_grad_weight)(const fc_conv2d *p, const real *grad_y, const real *
         if (FC(winograd_grad_weight)(p, &w, grad_y, x, grad_weight, threads)) return;
     }
     const FC(grad_weight_plan) f = FC(plan_grad_weight)(p, workspace, threads);
+    if (f.absurd) {
+        FC(grad_weight_carefully)(p, grad_y, x, grad_weight);
+        return;
+    }
     const ptrdiff_t C = p->C / p->groups, K = p->K / p->groups, T = p->R * p->S;
     const ptrdiff_t x_width = f.padded ? f.x_width : p->W;
     for (ptrdiff_t l = 0; l < f.L; l++)

@@ -11,7 +11,12 @@
 
 #ifndef FC_CORRELATE
 #define FC_CORRELATE
-enum { BAND_BYTES = 192 << 10 }; /* of x in scratch at a time: a part of L2, beside the weights */
+enum {
+    BAND_BYTES = 192 << 10, /* of x in scratch at a time: a part of L2, beside the weights */
+    /* A padded plane larger than this is mostly border: see absurd below. */
+    ABSURD_FACTOR = 8,
+    ABSURD_PLANE = 4096,
+};
 #endif
 
 typedef struct {
@@ -78,6 +83,7 @@ typedef struct {
     ptrdiff_t copies;   /* positions: copies of each channel, at most */
     ptrdiff_t x_rows;   /* rows of a plane */
     ptrdiff_t x_width;  /* channels: padded row */
+    int absurd;         /* the padded band dwarfs the image (stride, dilation or padding in the thousands): no copy */
 } FC(bands);
 
 /* Rows of a plane in scratch for a band of rows of y. */
@@ -99,6 +105,11 @@ static FC(bands) FC(choose_bands)(const FC(correlation) *q, const FC(blocks) *b,
     d.bands = (q->rows + rows - 1) / rows;
     d.x_rows = FC(rows_for)(q, b, rows);
     d.plane = d.x_rows * d.x_width;
+    d.absurd = (FC(needs_padding)(q) || b->positions) && d.plane > ABSURD_FACTOR * q->H * q->W + ABSURD_PLANE;
+    if (d.absurd) {
+        d.scratch = 0;
+        return d;
+    }
     /* A tile of positions reads up to 8 vectors past the end, pad_plane writes one. */
     d.scratch = (size_t)(q->C * d.copies * d.plane + 9 * kernels.lanes);
     d.scratch = (d.scratch + 15) & ~(size_t)15;
@@ -118,7 +129,7 @@ static size_t FC(correlation_scratch)(const FC(correlation) *q, const FC(blocks)
 }
 
 /* The plain way, tap by tap with a look at the border: for weights that are not finite, of which a zero of the padding
- * would make NaN. */
+ * would make NaN, and for borders too large to be written out. */
 static void FC(correlate_carefully)(const FC(correlation) *q, const FC(blocks) *b, const real *x, const real *w,
                                     const real *bias, real *y, ptrdiff_t g) {
     const ptrdiff_t group_weights = (ptrdiff_t)FC(packed_weights)(b, 1, q->C, q->w_taps);
@@ -162,7 +173,7 @@ static void FC(correlate)(const FC(correlation) *q, const FC(blocks) *b, int fin
                           const real *bias, real *y, void *workspace, int threads) {
     if (q->images == 0 || q->rows <= 0 || q->cols <= 0) return;
     const FC(bands) d = FC(choose_bands)(q, b, threads);
-    const int padded = FC(needs_padding)(q), careful = padded && !finite;
+    const int padded = FC(needs_padding)(q), careful = d.absurd || (padded && !finite);
     fc_arena arena = {workspace, 0};
     ptrdiff_t *taps = fc_carve(&arena, sizeof(ptrdiff_t) * (size_t)(q->R * q->S + 1));
     ptrdiff_t *copy_row = fc_carve(&arena, 2 * sizeof(ptrdiff_t) * (size_t)d.copies), *copy_col = copy_row + d.copies;
@@ -170,8 +181,8 @@ static void FC(correlate)(const FC(correlation) *q, const FC(blocks) *b, int fin
     const size_t scratch_bytes = (sizeof(real) * d.scratch + 63) & ~(size_t)63;
 
     const int direct = !b->positions && !padded; /* x is used where it lies */
-    const ptrdiff_t copies = b->positions ? FC(plan_copies)(q, &d, taps, copy_row, copy_col) : 1;
-    if (!b->positions)
+    const ptrdiff_t copies = b->positions && !careful ? FC(plan_copies)(q, &d, taps, copy_row, copy_col) : 1;
+    if (!b->positions && !careful)
         for (ptrdiff_t t = 0; t < q->T; t++)
             taps[t] = direct ? q->dy[t] * q->W + q->dx[t] : (q->dy[t] - q->top) * d.x_width + q->dx[t] - q->left;
 
