@@ -1,5 +1,7 @@
 """cross_entropy and its backward: reductions, class weights, ignored rows, label smoothing, masked classes."""
 
+import functools
+
 import numpy as np
 import oracle
 import pytest
@@ -23,6 +25,20 @@ def sizes(x, target, weight, label_smoothing, ignore_index):
     return x.max(axis=1, keepdims=True) - x, share, w[target[kept]].sum()
 
 
+@functools.lru_cache(maxsize=64)
+def exact(function, x, target, weight, options, scale=None):
+    """A result of the reference; arrays come as (bytes, dtype, shape), so that it is computed once for all kernels."""
+    x, target, weight, scale = (
+        None if a is None else np.frombuffer(a[0], a[1]).reshape(a[2]) for a in (x, target, weight, scale)
+    )
+    gradient = {} if scale is None else {"grad_y": scale}
+    return getattr(reference, function)(x, target, weight, **dict(options), **gradient)
+
+
+def hashable(a):
+    return None if a is None else (a.tobytes(), a.dtype.str, a.shape)
+
+
 def check(x, target, weight=None, reduction="mean", label_smoothing=0.0, ignore_index=-100, grad_y=None, layout="C"):
     """Loss and gradient against the reference in the wide dtype; rows of finite logits."""
     dtype, wide, (N, C) = x.dtype, oracle.wide(x.dtype), x.shape
@@ -33,7 +49,8 @@ def check(x, target, weight=None, reduction="mean", label_smoothing=0.0, ignore_
     distance, share, counted = sizes(exact_x, target, exact_weight, label_smoothing, ignore_index)
 
     loss = ops.cross_entropy(*given_arrays, **options)
-    right = reference.cross_entropy(exact_x, target, exact_weight, **options)
+    key = hashable(exact_x), hashable(target), hashable(exact_weight), tuple(options.items())
+    right = exact("cross_entropy", *key)
     # Row i's loss is the sum over c of share[c] * (distance[c] + log(sum of C exponentials)).
     magnitude = np.sum(share * (distance + np.log(C) + 1), axis=1)
     if reduction == "none":
@@ -47,7 +64,7 @@ def check(x, target, weight=None, reduction="mean", label_smoothing=0.0, ignore_
 
     grad_x = ops.cross_entropy_backward(*given_arrays, **options, grad_y=grad_y)
     scale = np.asarray(1.0 if grad_y is None else grad_y, wide).reshape(-1, 1)
-    right = reference.cross_entropy_backward(exact_x, target, exact_weight, **options, grad_y=scale.squeeze(-1))
+    right = exact("cross_entropy_backward", *key, hashable(scale.squeeze(-1)))
     p = reference.softmax(exact_x)
     magnitude = abs(scale) * (p * (1 + distance) * share.sum(axis=1, keepdims=True) + share)
     assert grad_x.dtype == dtype
@@ -86,7 +103,7 @@ def test_random_problems(problem, target_dtype, isa, threads, dtype):
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)
-@pytest.mark.parametrize(("N", "C"), [(1, 1), (1, 10), (128, 10), (3, 1000), (20_000, 10), (300, 1000)])
+@pytest.mark.parametrize(("N", "C"), [(1, 1), (1, 10), (128, 10), (3, 1000), (6000, 10), (100, 1000)])
 def test_sizes(N, C, reduction, isa, threads, dtype):
     rng = np.random.default_rng(1)
     x, target = numbers(rng, (N, C), dtype), rng.integers(0, C, N)

@@ -111,13 +111,13 @@ def test_oracle_is_the_reference(case):
     assert_within(grad_x, right, magnitude, won)
 
 
-@pytest.mark.parametrize("data", POOL_DATA)
+@pytest.mark.parametrize("data", ["normal", "special"])
 @pytest.mark.parametrize("case", [case for _, case in POOL_LAYERS], ids=[name for name, _ in POOL_LAYERS])
 def test_layers(case, data, isa, threads, dtype):
     check(replace(case, data=data), dtype)
 
 
-@pytest.mark.parametrize("data", POOL_DATA)
+@pytest.mark.parametrize("data", ["special", "minus_inf"])
 @pytest.mark.parametrize(
     ("kernel", "stride", "padding"), [(2, 2, 0), (2, 2, 1), (3, 2, 1), (3, 1, 1), (2, 1, 0), (3, 3, 0)]
 )
@@ -142,7 +142,7 @@ def test_memory_layouts(layout, isa, dtype):
         PoolCase(2, 2, 12, 12, 2, 5),  # most pixels are never seen
         PoolCase(1, 2, 20, 20, 16),  # 256 taps: the last byte
         PoolCase(1, 2, 40, 40, 17),  # 289 taps: too many for a byte
-        PoolCase(1, 2, 40, 40, 40),
+        PoolCase(1, 2, 24, 24, 24),
         PoolCase(1, 2, 300, 7, (256, 1), 1),
         PoolCase(1, 3, 12, 12, 3, 1, 2, 2),  # padding of half the dilated window
         PoolCase(300, 1, 2, 2, 2),  # many tiny images
