@@ -8,7 +8,7 @@ import oracle
 import pytest
 from hypothesis import given
 from oracle import assert_fresh, assert_within
-from strategies import LAYOUTS, POOL_DATA, POOL_LAYERS, PoolCase, lay_out, layouts, pool_cases
+from strategies import LAYOUTS, POOL_DATA, POOL_LAYERS, PoolCase, lay_out, layouts, pool_cases, seeds
 
 from fastconv import ops, reference
 from fastconv.ops.max_pool2d import max_pool2d_winners, max_pool2d_winners_backward
@@ -173,6 +173,18 @@ def test_backward_refuses_indices_outside_the_image(bad, isa, threads, dtype):
     indices[1, 2, 3, 3] = bad
     with pytest.raises(ValueError, match="indices"):
         ops.max_pool2d_backward(y, indices, x.shape)
+
+
+@given(case=pool_cases(dilated=True, largest=5), seed=seeds)
+def test_backward_of_any_winners(case, seed, isa, threads, dtype):
+    """Winners that no pool returned: passed over where they lie outside, so that nothing is written astray."""
+    y = exact(case, dtype)[1]
+    grad_y = abs(case.grad_y(y.shape, dtype))
+    winners = np.random.default_rng(seed).integers(0, 256, y.shape, np.uint8)
+    grad_x = max_pool2d_winners_backward(grad_y, winners, case.shape, case.kernel_size, **case.max_options)
+    assert grad_x.shape == case.shape
+    assert np.all(grad_x >= 0)
+    assert grad_x.sum(dtype=np.float64) <= grad_y.sum(dtype=np.float64) * 1.001
 
 
 def test_backward_of_any_indices(isa, dtype):
