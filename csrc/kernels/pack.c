@@ -5,23 +5,80 @@
 static void FC(transpose)(const real *from, ptrdiff_t from_row, int rows, ptrdiff_t cols, real *to, ptrdiff_t to_row,
                           int width, const ptrdiff_t *order) {
     for (ptrdiff_t c = 0; c < cols; c += LANES) {
-        int n = cols - c < LANES ? (int)(cols - c) : LANES;
+        const int n = cols - c < LANES ? (int)(cols - c) : LANES;
+        /* Every loop over the block is unrolled, so that it stays in registers. */
         vec block[LANES];
         if (rows == LANES && n == LANES) {
 #pragma GCC unroll 16
             for (int r = 0; r < LANES; r++) block[r] = vec_load(from + r * from_row + c);
+        } else if (rows == LANES) {
+#pragma GCC unroll 16
+            for (int r = 0; r < LANES; r++) block[r] = vec_load_n(from + r * from_row + c, n);
         } else {
             for (int r = 0; r < LANES; r++)
                 block[r] = r < rows ? vec_load_n(from + r * from_row + c, n) : vec_set1(0);
         }
         vec_transpose(block);
+        real *at = to + c * to_row;
         if (order) {
-            for (int i = 0; i < n; i++) vec_store_n(to + order[c + i] * to_row, block[i], width);
-        } else if (width == LANES && n == LANES) {
 #pragma GCC unroll 16
-            for (int i = 0; i < LANES; i++) vec_store(to + (c + i) * to_row, block[i]);
+            for (int i = 0; i < LANES; i++)
+                if (i < n) vec_store_n(to + order[c + i] * to_row, block[i], width);
+        } else if (width == LANES) {
+#pragma GCC unroll 16
+            for (int i = 0; i < LANES; i++)
+                if (i < n) vec_store(at + i * to_row, block[i]);
         } else {
-            for (int i = 0; i < n; i++) vec_store_n(to + (c + i) * to_row, block[i], width);
+#pragma GCC unroll 16
+            for (int i = 0; i < LANES; i++)
+                if (i < n) vec_store_n(at + i * to_row, block[i], width);
+        }
+    }
+}
+
+/* to[k][p] = from[p][k] for p < n, k < channels <= LANES: channels last to rows, a square block at a time. */
+static void FC(to_rows)(const real *from, ptrdiff_t from_row, ptrdiff_t n, int channels, real *to, ptrdiff_t to_row) {
+    vec block[LANES];
+    ptrdiff_t p = 0;
+    for (; channels == LANES && p + LANES <= n; p += LANES) {
+#pragma GCC unroll 16
+        for (int r = 0; r < LANES; r++) block[r] = vec_load(from + (p + r) * from_row);
+        vec_transpose(block);
+#pragma GCC unroll 16
+        for (int k = 0; k < LANES; k++) vec_store(to + k * to_row + p, block[k]);
+    }
+    for (; p < n; p += LANES) {
+        const int rows = n - p < LANES ? (int)(n - p) : LANES;
+        FC(transpose)(from + p * from_row, from_row, rows, channels, to + p, to_row, rows, NULL);
+    }
+}
+
+/* A box of one image with its border, as [row][column][channel]: row r, column j of `to` are row first + r, column
+ * left + j of from (C, H, W), zero outside and for channels >= C; channels is a multiple of LANES. */
+static void FC(to_channels_last)(const real *from, ptrdiff_t C, ptrdiff_t H, ptrdiff_t W, ptrdiff_t first, ptrdiff_t left,
+                                 ptrdiff_t rows, ptrdiff_t cols, ptrdiff_t channels, real *to) {
+    const ptrdiff_t begin = left < 0 ? -left : 0, end = W - left < cols ? W - left : cols;
+    for (ptrdiff_t r = 0; r < rows; r++, to += cols * channels) {
+        const ptrdiff_t h = first + r;
+        const int inside = h >= 0 && h < H && begin < end;
+        const ptrdiff_t zeros = inside ? begin : cols, after = inside ? end : cols;
+        for (ptrdiff_t i = 0; i < zeros * channels; i += LANES) vec_store(to + i, vec_set1(0));
+        for (ptrdiff_t i = after * channels; i < cols * channels; i += LANES) vec_store(to + i, vec_set1(0));
+        if (!inside) continue;
+        for (ptrdiff_t c = 0; c < channels; c += LANES) {
+            const real *row = from + (c * H + h) * W + left + begin;
+            real *at = to + begin * channels + c;
+            ptrdiff_t j = begin;
+            for (; C - c >= LANES && j + LANES <= end; j += LANES, row += LANES, at += LANES * channels) {
+                vec block[LANES];
+#pragma GCC unroll 16
+                for (int i = 0; i < LANES; i++) block[i] = vec_load(row + i * H * W);
+                vec_transpose(block);
+#pragma GCC unroll 16
+                for (int i = 0; i < LANES; i++) vec_store(at + i * channels, block[i]);
+            }
+            if (j < end)
+                FC(transpose)(row, H * W, C - c < LANES ? (int)(C - c) : LANES, end - j, at, channels, LANES, NULL);
         }
     }
 }

@@ -40,26 +40,6 @@ static ptrdiff_t FC(tile_band)(ptrdiff_t tile_rows, ptrdiff_t tile_cols, ptrdiff
     return (tile_rows + bands - 1) / bands;
 }
 
-/* A box of one image, from (first, left), as [row][column][channel], zero outside the image; channels >= C, a multiple
- * of the lanes, zero past C. */
-static void FC(to_channels_last)(const real *x, ptrdiff_t C, ptrdiff_t H, ptrdiff_t W, ptrdiff_t first, ptrdiff_t left,
-                                 ptrdiff_t rows, ptrdiff_t cols, ptrdiff_t channels, real *to) {
-    const int lanes = kernels.lanes;
-    const ptrdiff_t begin = left < 0 ? -left : 0, end = W - left < cols ? W - left : cols;
-    for (ptrdiff_t r = 0; r < rows; r++, to += cols * channels) {
-        const ptrdiff_t h = first + r;
-        if (h < 0 || h >= H || begin >= end) {
-            memset(to, 0, sizeof(real) * (size_t)(cols * channels));
-            continue;
-        }
-        memset(to, 0, sizeof(real) * (size_t)(begin * channels));
-        memset(to + end * channels, 0, sizeof(real) * (size_t)((cols - end) * channels));
-        for (ptrdiff_t c = 0; c < channels; c += lanes)
-            kernels.transpose(x + (c * H + h) * W + left + begin, H * W, C - c < lanes ? (int)(C - c) : lanes, end - begin,
-                              to + begin * channels + c, channels, lanes, NULL);
-    }
-}
-
 /* -- forward and grad_x -------------------------------------------------------------------------------------------- */
 
 typedef struct {
@@ -114,11 +94,8 @@ static void FC(store_rows)(const FC(correlation) *q, const FC(winograd_plan) *f,
     const ptrdiff_t runs = whole ? 1 : rows, length = whole ? rows * q->cols : q->cols;
     for (ptrdiff_t k = 0; k < width && k < K; k += lanes)
         for (ptrdiff_t r = 0; r < runs; r++)
-            for (ptrdiff_t p = 0; p < length; p += lanes)
-                kernels.transpose(from + (r * from_cols + p) * width + k, width,
-                                  length - p < lanes ? (int)(length - p) : (int)lanes, K - k < lanes ? K - k : lanes,
-                                  y + k * q->y_channel + r * q->y_row + p, q->y_channel,
-                                  length - p < lanes ? (int)(length - p) : (int)lanes, NULL);
+            kernels.to_rows(from + r * from_cols * width + k, width, length, K - k < lanes ? (int)(K - k) : (int)lanes,
+                            y + k * q->y_channel + r * q->y_row, q->y_channel);
 }
 
 /* w, bias: packed for the channels kernel, taps in the order in which they lie in x.  Returns the images left out, as
@@ -155,7 +132,7 @@ static void FC(winograd)(const FC(correlation) *q, const FC(blocks) *b, const FC
             const ptrdiff_t g = first % q->groups;
             if (images == 1 && f->beyond[first / q->groups]) continue;
             for (ptrdiff_t n = 0; n < images; n++) {
-                FC(to_channels_last)(x + (first + n) * q->C * q->H * q->W, q->C, q->H, q->W, 2 * i0 + q->top, q->left,
+                kernels.to_channels_last(x + (first + n) * q->C * q->H * q->W, q->C, q->H, q->W, 2 * i0 + q->top, q->left,
                                      2 * tile_rows + 2, 2 * f->tile_cols + 2, f->channels, xs);
                 kernels.winograd_input(tile_rows, f->tile_cols, f->channels, xs, v + n * tiles * f->channels, f->v_plane);
             }
@@ -227,10 +204,10 @@ static void FC(winograd_grad_image)(const fc_conv2d *p, const FC(winograd_grad_p
     real *gs = v + 16 * f->v_plane, *g = gs + 4 * f->tiles * f->part;
     for (ptrdiff_t i0 = 0; i0 < f->tile_rows; i0 += f->band, add = 1) {
         const ptrdiff_t rows = f->tile_rows - i0 < f->band ? f->tile_rows - i0 : f->band, tiles = rows * f->tile_cols;
-        FC(to_channels_last)(x, p->C, p->H, p->W, 2 * i0 - p->pad_top, -p->pad_left, 2 * rows + 2, 2 * f->tile_cols + 2,
+        kernels.to_channels_last(x, p->C, p->H, p->W, 2 * i0 - p->pad_top, -p->pad_left, 2 * rows + 2, 2 * f->tile_cols + 2,
                              f->channels, xs);
         kernels.winograd_input(rows, f->tile_cols, f->channels, xs, v, f->v_plane);
-        FC(to_channels_last)(gy + k * p->OH * p->OW, p->K - k, p->OH, p->OW, 2 * i0, 0, 2 * rows, 2 * f->tile_cols, width, gs);
+        kernels.to_channels_last(gy + k * p->OH * p->OW, p->K - k, p->OH, p->OW, 2 * i0, 0, 2 * rows, 2 * f->tile_cols, width, gs);
         kernels.winograd_grad_y(rows, f->tile_cols, width, gs, g, f->g_plane);
         for (int xi = 0; xi < 16; xi++)
             for (ptrdiff_t j = 0; j < width; j += pair)
