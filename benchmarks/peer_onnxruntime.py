@@ -37,8 +37,12 @@ class OnnxRuntime:
             raise Unsupported("ONNX Runtime does forward passes only")
         self.shape = case.x_shape
         x = case.draw()[0]
-        outputs = {"y": (np.float32, case.y_shape)}
-        window = {"kernel_shape": [case.kernel] * 2, "strides": [case.stride] * 2, "pads": [case.padding] * 4}
+        outputs: dict[str, tuple[Any, tuple[int, ...]]] = {"y": (np.float32, case.y_shape)}
+        window: dict[str, Any] = {
+            "kernel_shape": [case.kernel] * 2,
+            "strides": [case.stride] * 2,
+            "pads": [case.padding] * 4,
+        }
         weights: dict[str, Array] = {}
         if isinstance(case, Conv):
             _, weight, bias, _ = case.draw()

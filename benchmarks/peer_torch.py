@@ -102,8 +102,8 @@ class Run:
         self.recipe, self.channels_last, self.data_dir = recipe, channels_last, data_dir
         images, labels = random_images() if data_dir is None else read_mnist(data_dir, "train")
         size = EPOCH_IMAGES.get(network, IMAGES)
-        self.images = torch.tensor(images[:size])[:, None]
-        self.labels = torch.tensor(labels[:size])
+        self.images = torch.from_numpy(images[:size])[:, None]
+        self.labels = torch.from_numpy(labels[:size])
         if data_dir is None:
             self.images = self._scaled(self.images)
         self.order = index_batches(size, batch_size)
@@ -134,7 +134,7 @@ class Run:
     def evaluate(self) -> float:
         assert self.data_dir is not None
         pixels, classes = read_mnist(self.data_dir, "t10k")
-        images, labels = torch.tensor(pixels)[:, None], torch.tensor(classes)
+        images, labels = torch.from_numpy(pixels)[:, None], torch.from_numpy(classes)
         self.model.eval()
         right = 0
         with torch.no_grad():

@@ -37,6 +37,34 @@ KEEP_MEMORY = {
 IDLE_SECONDS = 0.5  # the longest wait for a library's threads to stop spinning
 
 
+class Neighbours:
+    """How busy other processes keep the CPUs from now on; Linux only."""
+
+    def __init__(self) -> None:
+        self._begin = self._now()
+
+    def cpus(self) -> float | None:
+        """The mean number of CPUs that others kept busy, once all workers have ended; None where it is not known."""
+        begin, end = self._begin, self._now()
+        if begin is None or end is None:
+            return None
+        seconds, busy, own = (after - before for after, before in zip(end, begin, strict=True))
+        return max(0.0, (busy - own) / seconds)
+
+    @staticmethod
+    def _now() -> tuple[float, float, float] | None:
+        """Seconds: the clock, all CPUs busy, this process and its children that have ended."""
+        try:
+            user, nice, system, _idle, _wait, *others = map(
+                int, Path("/proc/stat").read_text().split("\n")[0].split()[1:9]
+            )
+        except OSError:
+            return None
+        times = os.times()
+        own = times.user + times.system + times.children_user + times.children_system
+        return times.elapsed, (user + nice + system + sum(others)) / os.sysconf("SC_CLK_TCK"), own
+
+
 class WorkerError(RuntimeError):
     """A worker failed; the message is what it said."""
 

@@ -1,7 +1,8 @@
 """How side_by_side.py shows what it measured: tables, a summary in ratios, and a plot.
 
-A row is {"case", "label", "pass", "seconds": {library: {"median", "min"}}}; an epoch has "network" and "batch_size"
-instead, and "memory".  ratio = median of the fastest peer / median of fastconv: above 1, fastconv is ahead.
+A row is {"case", "label", "pass", "seconds": {library: {"median", "min"}}}.  An epoch has "network" and "batch_size"
+instead, and "memory": {library: {"training", "evaluation"}}, peaks in bytes.
+ratio = median of the fastest peer / median of fastconv: above 1, fastconv is ahead.
 """
 
 from __future__ import annotations
@@ -42,11 +43,12 @@ def op_line(row: dict[str, Any], libraries: Sequence[str]) -> str:
 
 def op_summary(rows: Sequence[dict[str, Any]]) -> list[str]:
     """Geometric mean, worst row and rows ahead, for all rows and for each kind; then beside each peer."""
+    if all(ratio(row) is None for row in rows):
+        return ["# no ratios: there is no peer"]
     lines = [f"{'':<26}{'rows':>5}{'geometric mean':>16}{'ahead':>12}   worst row"]
-    kinds = {"all": rows}
+    kinds = {"all": list(rows)}
     for row in rows:
-        kinds.setdefault(f"{_kind(row)} {row['pass']}", [])
-        kinds[f"{_kind(row)} {row['pass']}"] = [*kinds[f"{_kind(row)} {row['pass']}"], row]
+        kinds.setdefault(f"{_kind(row)} {row['pass']}", []).append(row)
     lines += [line for kind, members in kinds.items() for line in _summary(kind, members, None)]
     for peer in HEADS:
         lines += _summary(f"all, {HEADS[peer]}", rows, peer)
@@ -93,13 +95,16 @@ def memory_head(libraries: Sequence[str]) -> str:
     return f"{'MB at the peak, on MNIST':<28}{heads}{'share':>8}"
 
 
-def memory_line(row: dict[str, Any], libraries: Sequence[str]) -> str:
-    """share = fastconv / the smallest peer."""
-    memory = row["memory"]
-    cells = "".join(f"{memory[name] / 1e6:>{WIDTH}.0f}" if name in memory else " " * WIDTH for name in libraries)
-    peers = [memory[name] for name in memory if name != OURS]
-    share = memory[OURS] / min(peers) if peers else None
-    return f"{row['network']:<10}{'batch ' + str(row['batch_size']):<18}{cells}{_ratio(share):>8}"
+def memory_lines(row: dict[str, Any], libraries: Sequence[str]) -> list[str]:
+    """After training, and after evaluating 500 images at a time; share = fastconv / the smallest peer."""
+    lines = []
+    for phase in ("training", "evaluation"):
+        memory = {name: peaks[phase] for name, peaks in row["memory"].items()}
+        cells = "".join(f"{memory[name] / 1e6:>{WIDTH}.0f}" if name in memory else " " * WIDTH for name in libraries)
+        peers = [memory[name] for name in memory if name != OURS]
+        share = memory[OURS] / min(peers) if peers else None
+        lines.append(f"{row['network']:<10}{phase:<18}{cells}{_ratio(share):>8}")
+    return lines
 
 
 def _cell(time: dict[str, float] | None, unit: float) -> str:

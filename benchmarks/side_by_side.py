@@ -31,13 +31,14 @@ from typing import Any
 import numpy as np
 import report
 from cases import TABLE, Case
-from processes import ISA_VARIABLES, Process, WorkerError
+from processes import ISA_VARIABLES, Neighbours, Process, WorkerError
 from training_data import BATCH_SIZES, EPOCH_IMAGES, IMAGES
 
 EPOCH_NETWORKS = ("cnn", "keras", "dropout", "fast", "scratch")
 CHECK_STEPS = 5
 WARM_UP_STEPS, SETTLE_STEPS = 10, 3  # untimed steps of a new network, and at the start of each round
-PEAK_STEPS = 100  # the peak is reached in the first few, or in the evaluation that follows
+QUIET = 0.1  # CPUs that other processes may keep busy
+PEAK_STEPS = 100  # the peak is reached in the first few
 
 
 def main() -> int:
@@ -48,10 +49,13 @@ def main() -> int:
         result = json.loads(Path(options.replay).read_text(encoding="utf-8"))
         _show(result)
     else:
+        neighbours = Neighbours()
         try:
             result = _measure(options)
         except WorkerError as error:
             sys.exit(str(error))
+        result["machine"]["busy_elsewhere"] = neighbours.cpus()
+        print("\n" + _quiet(result))
     if options.json:
         Path(options.json).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     if options.plot:
@@ -191,6 +195,15 @@ def _heading(result: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _quiet(result: dict[str, Any]) -> str:
+    """Whether other processes took part of the CPUs."""
+    busy = result["machine"]["busy_elsewhere"]
+    if busy is None:
+        return "# how busy other processes were is not known"
+    verdict = "" if busy < QUIET else ": measure again on a quiet machine before quoting this"
+    return f"# other processes kept {busy:.2f} CPUs busy meanwhile{verdict}"
+
+
 def _measure_ops(
     options: argparse.Namespace, processes: Sequence[Process], rows: Sequence[tuple[Case, str]], result: dict[str, Any]
 ) -> None:
@@ -290,7 +303,7 @@ def _training_disagreements(processes: Sequence[Process], network: str, batch_si
 
 
 def _measure_memory(options: argparse.Namespace, names: Sequence[str], result: dict[str, Any]) -> None:
-    """The peak of a fresh process that trains on MNIST and evaluates, with the allocator as it comes."""
+    """The peak of a fresh process that trains on MNIST, and after it has evaluated; the allocator is as it comes."""
     from fastconv.data import find_mnist
 
     folder = find_mnist(options.data_dir)
@@ -310,9 +323,10 @@ def _measure_memory(options: argparse.Namespace, names: Sequence[str], result: d
                     exact=False,
                 )
                 process.ask("steps", count=PEAK_STEPS)
+                trained = process.ask("peak")["bytes"]
                 process.ask("evaluate")
-                row["memory"][name] = process.ask("peak")["bytes"]
-        print(report.memory_line(row, names), flush=True)
+                row["memory"][name] = {"training": trained, "evaluation": process.ask("peak")["bytes"]}
+        print("\n".join(report.memory_lines(row, names)), flush=True)
 
 
 # -- an earlier run ----------------------------------------------------------------------------------------------------
@@ -328,7 +342,9 @@ def _show(result: dict[str, Any]) -> None:
     if result["epochs"]:
         lines += ["", report.epoch_head(names), *(report.epoch_line(row, names) for row in result["epochs"])]
     if any(row["memory"] for row in result["epochs"]):
-        lines += ["", report.memory_head(names), *(report.memory_line(row, names) for row in result["epochs"])]
+        lines += ["", report.memory_head(names)]
+        lines += [line for row in result["epochs"] for line in report.memory_lines(row, names)]
+    lines += ["", _quiet(result)]
     print("\n".join(lines))
 
 

@@ -33,7 +33,7 @@ class _PassThrough(torch.autograd.Function):
         return x.clamp_min(0)
 
     @staticmethod
-    def backward(ctx: Any, grad_y: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+    def backward(ctx: Any, grad_y: torch.Tensor) -> torch.Tensor:
         return grad_y
 
 

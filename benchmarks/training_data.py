@@ -26,10 +26,17 @@ def random_images() -> tuple[Array, Array]:
 
 def read_mnist(folder: Path, which: str) -> tuple[Array, Array]:
     """Images and labels as above from MNIST's gzipped files; which is 'train' or 't10k'."""
-    with gzip.open(folder / f"{which}-images-idx3-ubyte.gz") as file:
-        images = np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, 28, 28)
     with gzip.open(folder / f"{which}-labels-idx1-ubyte.gz") as file:
         labels = np.frombuffer(file.read(), np.uint8, offset=8).astype(np.int64)
+    images = np.empty((len(labels), 28, 28), np.uint8)
+    with gzip.open(folder / f"{which}-images-idx3-ubyte.gz") as file:
+        file.read(16)
+        filled = 0
+        while filled < images.size:  # straight into the array: the peak of memory is to be that of the training
+            count = file.readinto(images.reshape(-1)[filled : filled + (1 << 20)])
+            if not count:
+                raise EOFError(f"{which}-images-idx3-ubyte.gz ends after {filled} of {images.size} pixels")
+            filled += count
     return images, labels
 
 
