@@ -178,18 +178,19 @@ def _dropout(make: _Maker) -> list[nn.Module]:
 
 
 def _cnn(make: _Maker) -> list[nn.Module]:
+    # Weights and schedule were chosen by training on 50,000 of MNIST's training images and testing on the other 10,000.
     return [
-        make.conv(1, 32, 3, padding=1),
+        make.conv(1, 32, 3, padding=1, init="kaiming"),
         nn.ReLU(),
         nn.MaxPool2d(2),
-        make.conv(32, 64, 3, padding=1),
+        make.conv(32, 64, 3, padding=1, init="kaiming"),
         nn.ReLU(),
         nn.MaxPool2d(2),
         make.dropout(0.25),
         nn.Flatten(),
-        make.linear(3136, 128),
+        make.linear(3136, 128, init="kaiming"),
         nn.ReLU(),
-        make.linear(128, 10),
+        make.linear(128, 10, init="kaiming"),
     ]
 
 
@@ -228,7 +229,7 @@ _NETWORKS = {
     "scratch": _Network(_scratch, Recipe(optimizer="sgd", lr=0.005, batch_size=1, epochs=3, offset=-0.5)),
     "keras": _Network(_keras, Recipe(epochs=12)),
     "dropout": _Network(_dropout, Recipe(batch_size=100, epochs=10)),
-    "cnn": _Network(_cnn, Recipe(schedule="cosine")),
+    "cnn": _Network(_cnn, Recipe(schedule="tail")),
     "fast": _Network(
         _fast,
         Recipe(

@@ -25,7 +25,7 @@ __all__ = ["EVALUATION_BATCH", "Callback", "Trainer", "TrainingDiverged", "evalu
 
 Batches: TypeAlias = Iterable[tuple[Array, Array]]
 
-EVALUATION_BATCH = 500  # images at a time where evaluate makes the batches itself
+EVALUATION_BATCH = 128  # as in training, so that evaluation finds its memory in the cache: images at a time where evaluate makes the batches itself
 
 
 class TrainingDiverged(ArithmeticError):

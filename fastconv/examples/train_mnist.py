@@ -41,7 +41,7 @@ def main(
         seconds = time.perf_counter() - begin
 
         model.eval()
-        right = sum(int((model(x).argmax(1) == y).sum()) for x, y in data.Loader(test, 500, shuffle=False))
+        right = sum(int((model(x).argmax(1) == y).sum()) for x, y in data.Loader(test, batch_size, shuffle=False))
         accuracy = right / len(test)
         print(f"epoch {epoch + 1}: {accuracy:.2%} of the test images right, {seconds:.1f} s")
     return accuracy
