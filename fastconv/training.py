@@ -25,7 +25,8 @@ __all__ = ["EVALUATION_BATCH", "Callback", "Trainer", "TrainingDiverged", "evalu
 
 Batches: TypeAlias = Iterable[tuple[Array, Array]]
 
-EVALUATION_BATCH = 128  # as in training, so that evaluation finds its memory in the cache: images at a time where evaluate makes the batches itself
+# Images at a time where evaluate makes the batches itself: as in training, so that their memory is there already.
+EVALUATION_BATCH = 128
 
 
 class TrainingDiverged(ArithmeticError):

@@ -398,3 +398,41 @@ def test_repr_is_pytorchs():
         "  (8): Softmax(dim=1)\n"
         ")"
     )
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_sequential_gives_the_bits_of_the_layers_one_by_one(training):
+    """ReLU may work in place inside a Sequential: nobody can tell, and the caller's arrays stay as they were."""
+    rng = np.random.default_rng(3)
+    layers = [
+        nn.ReLU(), nn.Conv2d(2, 20, 3, padding=1, rng=rng), nn.ReLU(), nn.MaxPool2d(2), nn.ReLU(), nn.Flatten(),
+        nn.Linear(20 * 4 * 4, 6, rng=rng), nn.ReLU(),
+    ]  # fmt: skip
+    model = nn.Sequential(*layers)
+    model.train(training)
+    x = rng.standard_normal((3, 2, 8, 8), dtype=np.float32)
+    x_before = x.copy()
+    grad_y = rng.standard_normal((3, 6), dtype=np.float32)
+    grad_before = grad_y.copy()
+
+    y = model(x)
+    one_by_one = x
+    for layer in layers:
+        one_by_one = layer.forward(one_by_one)
+    np.testing.assert_array_equal(y, one_by_one)
+    np.testing.assert_array_equal(x, x_before)
+    if not training:
+        return
+
+    grad = grad_y
+    for layer in reversed(layers):
+        grad = layer.backward(grad)
+    separate = [p.grad.copy() for p in model.parameters()]
+    model.zero_grad()
+    model(x)
+    grad_x = model.backward(grad_y)
+    np.testing.assert_array_equal(grad_x, grad)
+    for parameter, expected in zip(model.parameters(), separate, strict=True):
+        np.testing.assert_array_equal(parameter.grad, expected)
+    np.testing.assert_array_equal(grad_y, grad_before)
+    np.testing.assert_array_equal(x, x_before)

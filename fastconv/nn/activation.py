@@ -11,6 +11,7 @@ from fastconv.ops import (
     softmax,
     softmax_backward,
 )
+from fastconv.ops.relu import relu_backward_in_place, relu_in_place
 
 from .module import Array, Module
 
@@ -26,6 +27,20 @@ class ReLU(Module):
     def backward(self, grad_y: Array, *, need_grad_x: bool = True) -> Array | None:
         (y,) = self._kept()
         return relu_backward(grad_y, y) if need_grad_x else None
+
+    def forward_in_place(self, x: Array) -> Array:
+        """`forward` that overwrites x, for a caller that owns it; see fusion.py."""
+        relu_in_place(x)
+        self._keep(x)
+        return x
+
+    def backward_in_place(self, grad_y: Array) -> Array:
+        """`backward` that overwrites grad_y, for a caller that owns it."""
+        (y,) = self._kept()
+        if grad_y.shape != y.shape or grad_y.dtype != y.dtype or not grad_y.flags.carray:
+            return relu_backward(grad_y, y)  # refuses what does not fit
+        relu_backward_in_place(grad_y, y)
+        return grad_y
 
 
 class Softmax(Module):

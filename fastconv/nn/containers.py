@@ -3,15 +3,16 @@
 `forward` walks the layers in order, `backward` in the opposite order.  When the caller does not need the gradient of
 the input, as in training, backward stops at the first layer that has parameters, which does not compute its grad_x.
 
-Neighbours that can run as one kernel (conv, ReLU, max pool) will be found by `fusion.py`, which is not written yet; the
-two loops below then walk its runs of layers instead of single layers.
+What neighbours may do together is decided in `fusion.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, overload
+from typing import Any, cast, overload
 
+from .activation import ReLU
+from .fusion import backward_in_place, forward_in_place
 from .module import Array, Module
 
 
@@ -67,8 +68,9 @@ class Sequential(Module):
 
     def forward(self, x: Array) -> Array:
         self._saved = None  # until all layers have run: a backward after a forward that failed must not mix the two
-        for layer in self._layers:
-            x = layer.forward(x)
+        for i, layer in enumerate(self._layers):
+            in_place = forward_in_place(self._layers, i)
+            x = cast(ReLU, layer).forward_in_place(x) if in_place else layer.forward(x)
         self._keep()
         return x
 
@@ -77,7 +79,11 @@ class Sequential(Module):
         first = 0 if need_grad_x else self._first_with_parameters()
         grad: Any = grad_y  # never None before the loop ends: every layer but the last is asked for its grad_x
         for i in range(len(self._layers) - 1, first - 1, -1):
-            grad = self._layers[i].backward(grad, need_grad_x=need_grad_x or i > first)
+            layer, needed = self._layers[i], need_grad_x or i > first
+            if needed and backward_in_place(self._layers, i):
+                grad = cast(ReLU, layer).backward_in_place(grad)
+            else:
+                grad = layer.backward(grad, need_grad_x=needed)
         for layer in self._layers[:first]:
             layer.release()
         return grad if need_grad_x else None
