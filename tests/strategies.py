@@ -194,7 +194,21 @@ RESNET_LAYERS = [
     _layer("dilated", 2, 16, 24, 24, 3, padding="same", dilation=2),
     _layer("even-same", 2, 12, 20, 18, 4, padding="same"),
 ]
-LAYERS = NETWORK_LAYERS + RESNET_LAYERS
+# 3x3 with stride 1 and enough channels for Winograd, in sizes that fill no tile, no band and no vector.
+WINOGRAD_LAYERS = [
+    ("3x3-odd", ConvCase(3, 19, 11, 9, 37, 3, 3, padding=1)),
+    ("3x3-least", ConvCase(2, 16, 8, 8, 16, 3, 3)),
+    ("3x3-padding-2", ConvCase(3, 20, 9, 10, 18, 3, 3, padding=2)),
+    ("3x3-one-side", ConvCase(2, 17, 12, 9, 33, 3, 3, padding=(0, 1))),
+    ("3x3-same", ConvCase(2, 33, 7, 13, 17, 3, 3, padding="same")),
+    ("3x3-groups", ConvCase(2, 48, 10, 11, 34, 3, 3, padding=1, groups=2)),
+    ("3x3-dilated", ConvCase(2, 20, 13, 12, 21, 3, 3, padding=2, dilation=2)),
+    ("3x3-strided", ConvCase(2, 20, 13, 12, 21, 3, 3, stride=(1, 2), padding=1)),
+    ("3x3-wide", ConvCase(1, 16, 3, 150, 20, 3, 3, padding=1)),
+    ("3x3-tall", ConvCase(1, 20, 150, 3, 16, 3, 3, padding=1)),
+    ("3x3-many-small", ConvCase(40, 16, 6, 6, 24, 3, 3, padding=1)),
+]
+LAYERS = NETWORK_LAYERS + RESNET_LAYERS + WINOGRAD_LAYERS
 
 
 # -- pooling -----------------------------------------------------------------------------------------------------------

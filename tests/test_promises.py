@@ -166,6 +166,20 @@ def test_conv2d_of_one_image(case, isa, threads, dtype):
     same([y], [ops.conv2d(many, weight, bias, **case.options)[case.N : 2 * case.N]])
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, "largest"])
+@convs
+def test_a_strange_image_in_the_batch(case, value, isa, dtype):
+    """What one image holds, be it NaN or numbers that need care, changes no bit of the others."""
+    case = replace(case, N=3)
+    x, weight, bias = case.arrays(dtype)
+    right = ops.conv2d(x, weight, bias, **case.options)
+    x[1].flat[:: max(x[1].size // 5, 1)] = np.finfo(dtype).max if value == "largest" else value
+    y = ops.conv2d(x, weight, bias, **case.options)
+    same([y[0], y[2]], [right[0], right[2]])
+    assert y[1].tobytes() != right[1].tobytes()
+    same([y[1]], [ops.conv2d(x[1], weight, bias, **case.options)])
+
+
 @convs
 def test_grad_x_of_one_image(case, isa, threads, dtype):
     """Promised for forward alone, but grad_x has no reason to differ: it is a convolution too."""
