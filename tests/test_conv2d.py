@@ -139,7 +139,7 @@ LAYER_CASES = [case for _, case in LAYERS]
 def test_layers_forward(case, isa, threads, dtype):
     check_forward(replace(case, data="integers"), dtype)
     if dtype == np.float32:  # float64 against longdouble takes too long here; smaller problems cover it
-        for data in ("normal", "positive", "wide"):
+        for data in ("normal", "positive"):
             check_forward(replace(case, data=data), dtype)
 
 
@@ -147,11 +147,18 @@ def test_layers_forward(case, isa, threads, dtype):
 def test_layers_backward(case, isa, threads, dtype):
     check_backward(replace(case, data="integers"), dtype)
     if dtype == np.float32:
-        for data in ("normal", "positive", "wide"):
+        for data in ("normal", "positive"):
             check_backward(replace(case, data=data), dtype)
 
 
-@pytest.mark.parametrize("data", ["normal", "positive", "wide"])
+@pytest.mark.parametrize("case", LAYER_CASES, ids=LAYER_IDS)
+def test_layers_of_numbers_of_very_different_sizes(case, isa, threads):
+    """The bound is each element's own: a large pixel that meets a small weight must not drown the others."""
+    check_forward(replace(case, data="wide"), np.dtype(np.float32))
+    check_backward(replace(case, data="wide"), np.dtype(np.float32))
+
+
+@pytest.mark.parametrize("data", ["normal", "positive"])
 @pytest.mark.parametrize(("C", "K", "R"), [(16, 16, 3), (24, 40, 3), (40, 24, 1), (8, 20, 5)])
 def test_float64_is_within_the_bound(C, K, R, data, isa, threads):
     case = ConvCase(2, C, 14, 15, K, R, R, padding=R // 2, data=data)
