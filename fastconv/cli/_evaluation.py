@@ -25,5 +25,5 @@ def percent(share: float) -> str:
     return f"{100 * share:.2f} %"
 
 
-def count(images: int) -> str:
-    return f"{images:,} image" if images == 1 else f"{images:,} images"
+def count(number: int, thing: str = "image") -> str:
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"

@@ -8,6 +8,7 @@ from typing import Any
 
 import fastconv
 from fastconv import data, models
+from fastconv.cli._evaluation import count
 
 OPTIONAL = ("tqdm", "matplotlib", "PIL", "safetensors")
 
@@ -36,6 +37,6 @@ def run(args: argparse.Namespace) -> int:
         images = "" if recipe.train_size is None else f", first {recipe.train_size:,} images"
         print(
             f"{name:<7} {parameters:>11,}  {recipe.optimizer} {recipe.lr:g} ({recipe.schedule}), batches of "
-            f"{recipe.batch_size}, {recipe.epochs} epochs{images}"
+            f"{recipe.batch_size}, {count(recipe.epochs, 'epoch')}{images}"
         )
     return 0

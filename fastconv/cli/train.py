@@ -93,8 +93,8 @@ class _Run:
         if not args.quiet:
             print(
                 f"{args.net} ({sum(p.size for p in model.parameters()):,} parameters) on {count(len(images))} of "
-                f"{splits.name}, {recipe.epochs} epochs, batches of {recipe.batch_size}, "
-                f"{fastconv.get_num_threads()} threads"
+                f"{splits.name}, {count(recipe.epochs, 'epoch')}, batches of {recipe.batch_size}, "
+                f"{count(fastconv.get_num_threads(), 'thread')}"
             )
         try:
             trainer.fit(train, recipe.epochs, validation=test)
