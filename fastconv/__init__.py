@@ -73,7 +73,7 @@ __all__ = [
     "threads",
 ]
 
-_SUBMODULES = ("data", "models", "nn", "optim", "reference", "schedules", "training")
+_SUBMODULES = ("data", "models", "nn", "optim", "reference", "schedules", "serialization", "training")
 
 
 def __getattr__(name: str) -> Any:

@@ -11,7 +11,7 @@ from fastconv.ops import (
     softmax,
     softmax_backward,
 )
-from fastconv.ops.relu import relu_backward_in_place, relu_in_place
+from fastconv.ops.relu import _relu_backward_in_place, _relu_in_place
 
 from .module import Array, Module
 
@@ -30,7 +30,7 @@ class ReLU(Module):
 
     def forward_in_place(self, x: Array) -> Array:
         """`forward` that overwrites x, for a caller that owns it; see fusion.py."""
-        relu_in_place(x)
+        _relu_in_place(x)
         self._keep(x)
         return x
 
@@ -39,7 +39,7 @@ class ReLU(Module):
         (y,) = self._kept()
         if grad_y.shape != y.shape or grad_y.dtype != y.dtype or not grad_y.flags.carray:
             return relu_backward(grad_y, y)  # refuses what does not fit
-        relu_backward_in_place(grad_y, y)
+        _relu_backward_in_place(grad_y, y)
         return grad_y
 
 

@@ -83,11 +83,11 @@ def relu_backward(grad_y: Array, x: Array) -> Array:
     return grad_x
 
 
-def relu_in_place(x: Array) -> None:
+def _relu_in_place(x: Array) -> None:
     """`relu` that overwrites x, a C-contiguous array of float32 or float64 that the caller owns.  For layers."""
     relu_forward(x, x, get_num_threads())
 
 
-def relu_backward_in_place(grad_y: Array, x: Array) -> None:
+def _relu_backward_in_place(grad_y: Array, x: Array) -> None:
     """`relu_backward` that overwrites grad_y; both C-contiguous, of one shape and dtype.  For layers."""
     relu_backward_kernel(grad_y, x, grad_y, get_num_threads())
