@@ -172,24 +172,30 @@ static void FC(avg_add_rows)(const FC(avg_strip) *strip, const FC(avg_rows) *row
     }
 }
 
-/* One plane, `limit` the end of what may be written. */
-static void FC(avg_backward_rows)(FC(avg_strip) *strip, const real *grad_y, real *grad_x, const real *limit) {
+static void FC(avg_plan_rows)(const FC(avg_strip) *strip, FC(avg_rows) *rows) {
+    memset(rows->q, 0, sizeof rows->q);
+    for (ptrdiff_t j = 0; j < FC(AVG_Q); j++)
+        rows->divisors[j] = strip->j_begin + j < strip->j_end ? FC(avg_column_divisor)(strip, strip->j_begin + j) : 1;
+}
+
+static void FC(avg_backward_rows)(FC(avg_strip) *strip, const real *grad_y, real *grad_x, ptrdiff_t planes) {
     const fc_pool2d *p = strip->p;
+    const ptrdiff_t m = p->H * p->W, n = p->OH * p->OW;
     FC(avg_rows) rows;
     for (ptrdiff_t first = 0; first < p->W; first += FC(AVG_COLUMNS)) {
         if (first > 0 && p->W - first < LANES) first = p->W - LANES;
         FC(avg_plan)(strip, first, p->W - first < FC(AVG_COLUMNS) ? p->W - first : FC(AVG_COLUMNS));
-        memset(rows.q, 0, sizeof rows.q);
-        rows.q_row[0] = rows.q_row[1] = -1;
-        for (int slot = 0; slot < FC(AVG_ROWS); slot++) rows.u_row[slot] = -1;
-        for (ptrdiff_t j = 0; j < FC(AVG_Q); j++)
-            rows.divisors[j] = strip->j_begin + j < strip->j_end ? FC(avg_column_divisor)(strip, strip->j_begin + j) : 1;
-        for (ptrdiff_t h = 0; h < p->H; h++) {
-            ptrdiff_t begin, end;
-            FC(avg_windows)(h, p->kernel_h, p->stride_h, p->pad_h, p->OH, &begin, &end);
-            for (ptrdiff_t i = begin; i < end; i++)
-                if (rows.u_row[i % FC(AVG_ROWS)] != i) FC(avg_make_u)(strip, &rows, grad_y, i);
-            FC(avg_add_rows)(strip, &rows, begin, end, grad_x + h * p->W + first, limit);
+        FC(avg_plan_rows)(strip, &rows);
+        for (ptrdiff_t plane = 0; plane < planes; plane++) {
+            rows.q_row[0] = rows.q_row[1] = -1;
+            for (int slot = 0; slot < FC(AVG_ROWS); slot++) rows.u_row[slot] = -1;
+            for (ptrdiff_t h = 0; h < p->H; h++) {
+                ptrdiff_t begin, end;
+                FC(avg_windows)(h, p->kernel_h, p->stride_h, p->pad_h, p->OH, &begin, &end);
+                for (ptrdiff_t i = begin; i < end; i++)
+                    if (rows.u_row[i % FC(AVG_ROWS)] != i) FC(avg_make_u)(strip, &rows, grad_y + plane * n, i);
+                FC(avg_add_rows)(strip, &rows, begin, end, grad_x + plane * m + h * p->W + first, grad_x + planes * m);
+            }
         }
     }
 }
@@ -225,34 +231,45 @@ static void FC(avg_plane_row)(const FC(avg_strip) *strip, FC(avg_planes) *planes
     planes->row[i % planes->slots] = i;
 }
 
-static void FC(avg_backward_planes)(FC(avg_strip) *strip, const real *grad_y, const real *end_y, real *grad_x) {
+/* One strip of LANES planes, `grad_y` and `grad_x` the first of them. */
+static void FC(avg_backward_group)(const FC(avg_strip) *strip, FC(avg_planes) *planes, const real *grad_y,
+                                   const real *end_y, real *grad_x) {
     const fc_pool2d *p = strip->p;
     const ptrdiff_t size = p->H * p->W;
+    for (int slot = 0; slot < FC(AVG_ROWS); slot++) planes->row[slot] = -1;
+    planes->pixels.begin = planes->pixels.end = planes->pending.n = 0;
+    for (ptrdiff_t h = 0; h < p->H; h++) {
+        ptrdiff_t begin, end;
+        FC(avg_windows)(h, p->kernel_h, p->stride_h, p->pad_h, p->OH, &begin, &end);
+        for (ptrdiff_t i = begin; i < end; i++)
+            if (planes->row[i % planes->slots] != i) FC(avg_plane_row)(strip, planes, grad_y, end_y, i);
+        for (ptrdiff_t v = 0; v < strip->width; v++) {
+            vec sum = {0};
+            for (ptrdiff_t i = begin; i < end; i++) sum += planes->u[i % planes->slots * strip->width + v];
+            if (FC(pending_add)(&planes->pending, h * p->W + strip->first + v, sum, (ivec){0}))
+                FC(pending_store)(&planes->pending, grad_x, NULL, NULL, size);
+        }
+        if (strip->width < p->W) FC(pending_store)(&planes->pending, grad_x, NULL, NULL, size);
+    }
+    FC(pending_store)(&planes->pending, grad_x, NULL, NULL, size);
+}
+
+/* `count` planes, at least LANES. */
+static void FC(avg_backward_planes)(FC(avg_strip) *strip, const real *grad_y, real *grad_x, ptrdiff_t count) {
+    const fc_pool2d *p = strip->p;
+    const ptrdiff_t m = p->H * p->W, n = p->OH * p->OW;
     FC(avg_planes) planes;
     planes.slots = (p->kernel_h - 1) / p->stride_h + 1;
-    planes.pending.n = 0;
     ptrdiff_t widest = FC(POOL_KEPT) / planes.slots;
     if (widest > FC(AVG_TAPS)) widest = FC(AVG_TAPS);
     for (ptrdiff_t first = 0; first < p->W; first += widest) {
         FC(avg_plan)(strip, first, p->W - first < widest ? p->W - first : widest);
         for (ptrdiff_t v = 0; v < strip->width; v++)
             FC(avg_windows)(first + v, p->kernel_w, p->stride_w, p->pad_w, p->OW, &planes.begin[v], &planes.end[v]);
-        for (int slot = 0; slot < FC(AVG_ROWS); slot++) planes.row[slot] = -1;
-        planes.pixels.begin = planes.pixels.end = 0;
-        for (ptrdiff_t h = 0; h < p->H; h++) {
-            ptrdiff_t begin, end;
-            FC(avg_windows)(h, p->kernel_h, p->stride_h, p->pad_h, p->OH, &begin, &end);
-            for (ptrdiff_t i = begin; i < end; i++)
-                if (planes.row[i % planes.slots] != i) FC(avg_plane_row)(strip, &planes, grad_y, end_y, i);
-            for (ptrdiff_t v = 0; v < strip->width; v++) {
-                vec sum = {0};
-                for (ptrdiff_t i = begin; i < end; i++) sum += planes.u[i % planes.slots * strip->width + v];
-                if (FC(pending_add)(&planes.pending, h * p->W + first + v, sum, (ivec){0}))
-                    FC(pending_store)(&planes.pending, grad_x, NULL, NULL, size);
-            }
-            if (strip->width < p->W) FC(pending_store)(&planes.pending, grad_x, NULL, NULL, size);
+        for (ptrdiff_t plane = 0; plane < count; plane += LANES) {
+            if (plane + LANES > count) plane = count - LANES; /* the last group overlaps the one before */
+            FC(avg_backward_group)(strip, &planes, grad_y + plane * n, grad_y + count * n, grad_x + plane * m);
         }
-        FC(pending_store)(&planes.pending, grad_x, NULL, NULL, size);
     }
 }
 
@@ -285,7 +302,6 @@ static void FC(avg_backward_global)(const real *grad_y, real *grad_x, ptrdiff_t 
 static void FC(avg_pool2d_backward)(const fc_pool2d *p, const real *grad_y, real *grad_x, int count_include_pad,
                                     ptrdiff_t divisor, ptrdiff_t planes) {
     const ptrdiff_t m = p->H * p->W, n = p->OH * p->OW;
-    const real *grad_y_end = grad_y + planes * n, *grad_x_end = grad_x + planes * m;
     FC(avg_strip) strip = {.p = p, .count_include_pad = count_include_pad, .divisor = (real)divisor};
     if (FC(pool_is_2x2)(p)) {
         FC(backward_2x2)(p, grad_y, NULL, grad_x, planes, divisor ? (real)divisor : 4, 0);
@@ -297,14 +313,11 @@ static void FC(avg_pool2d_backward)(const fc_pool2d *p, const real *grad_y, real
     }
     const int small = (p->kernel_h - 1) / p->stride_h < FC(AVG_ROWS) && (p->kernel_w - 1) / p->stride_w < FC(AVG_TAPS);
     if (small && planes >= LANES && (p->W <= LANES || p->stride_w > 2)) {
-        for (ptrdiff_t plane = 0; plane < planes; plane += LANES) {
-            if (plane + LANES > planes) plane = planes - LANES; /* the last group overlaps the one before */
-            FC(avg_backward_planes)(&strip, grad_y + plane * n, grad_y_end, grad_x + plane * m);
-        }
-        return;
-    }
-    for (ptrdiff_t plane = 0; plane < planes; plane++) {
-        if (small) FC(avg_backward_rows)(&strip, grad_y + plane * n, grad_x + plane * m, grad_x_end);
-        else FC(avg_backward_scatter)(&strip, grad_y + plane * n, grad_x + plane * m);
+        FC(avg_backward_planes)(&strip, grad_y, grad_x, planes);
+    } else if (small) {
+        FC(avg_backward_rows)(&strip, grad_y, grad_x, planes);
+    } else {
+        for (ptrdiff_t plane = 0; plane < planes; plane++)
+            FC(avg_backward_scatter)(&strip, grad_y + plane * n, grad_x + plane * m);
     }
 }

@@ -13,13 +13,9 @@ FC_INLINE void FC(pool_forward)(const FC(pool) *job, ptrdiff_t begin, ptrdiff_t 
         FC(pool_planes)(job, begin / p->OH, (end - begin) / p->OH, max);
         return;
     }
-    for (ptrdiff_t row = begin, stop; row < end; row = stop) {
-        const ptrdiff_t plane = row / p->OH, first = plane * p->OH;
-        stop = first + p->OH < end ? first + p->OH : end;
-        if (S == 3 && stride == 2 && d == 1) FC(pool_rows)(job, plane, row - first, stop - first, 3, 2, 1, max);
-        else if (S == 3 && stride == 1 && d == 1) FC(pool_rows)(job, plane, row - first, stop - first, 3, 1, 1, max);
-        else if (stride == 2 && d == 1) FC(pool_rows)(job, plane, row - first, stop - first, S, 2, 1, max);
-        else if (stride == 1) FC(pool_rows)(job, plane, row - first, stop - first, S, 1, d, max);
-        else FC(pool_rows)(job, plane, row - first, stop - first, S, stride, d, max);
-    }
+    if (S == 3 && stride == 2 && d == 1) FC(pool_rows)(job, begin, end, 3, 2, 1, max);
+    else if (S == 3 && stride == 1 && d == 1) FC(pool_rows)(job, begin, end, 3, 1, 1, max);
+    else if (stride == 2 && d == 1) FC(pool_rows)(job, begin, end, S, 2, 1, max);
+    else if (stride == 1) FC(pool_rows)(job, begin, end, S, 1, d, max);
+    else FC(pool_rows)(job, begin, end, S, stride, d, max);
 }

@@ -128,42 +128,53 @@ FC_INLINE void FC(backward_2x2_row)(const fc_pool2d *p, const real *grad_y, cons
     }
 }
 
-/* Rows of y i and i + 1, at most LANES / 2 wide, in one vector.  Rows are written in rising order, and what a vector
- * writes too much is written again after it. */
-FC_INLINE void FC(backward_2x2_pair)(const fc_pool2d *p, const real *grad_y, const uint8_t *winners, real *grad_x,
-                                     vec divisor, const int max) {
+/* Two rows of y in one vector, W <= LANES: rows of x at `first` and at `second`, which may lie in the next
+ * plane; `gap` elements behind the first two rows belong to no window.  What a vector writes too much is written again
+ * after it. */
+FC_INLINE void FC(backward_2x2_pair)(const fc_pool2d *p, const real *grad_y, const uint8_t *winners, real *first,
+                                     real *second, ptrdiff_t gap, vec divisor, const int max) {
     const ptrdiff_t W = p->W, OW = p->OW;
+    const ivec in_row = (ivec_iota() & (LANES / 2 - 1)) < (ireal)OW;
     vec g = vec_load_halves(grad_y, grad_y + OW), top_a, top_b, bottom_a, bottom_b;
     if (!max) g /= divisor;
+    g = vec_select(in_row, g, (vec){0}); /* a last column without a window gets 0 */
     const ivec code = max ? ivec_from_bytes_halves(winners, winners + OW) : (ivec){0};
     FC(spread_2x2)(g, code, 0, max, &top_a, &top_b);
     FC(spread_2x2)(g, code, 1, max, &bottom_a, &bottom_b);
-    const vec rows[4] = {top_a, bottom_a, top_b, bottom_b};
-#pragma GCC unroll 4
-    for (int r = 0; r < 4; r++) {
-        vec_store(grad_x + r * W, rows[r]);
-        for (ptrdiff_t w = 2 * OW; w < W; w++) grad_x[r * W + w] = 0;
-    }
+    vec_store(first, top_a);
+    vec_store(first + W, bottom_a);
+    for (ptrdiff_t w = 0; w < gap; w += LANES) vec_store(first + 2 * W + w, (vec){0});
+    vec_store(second, top_b);
+    vec_store(second + W, bottom_b);
 }
 
 /* Each element of grad_x is written once (or twice, at the ends of rows); winners only of a maximum. */
 FC_INLINE void FC(backward_2x2)(const fc_pool2d *p, const real *grad_y, const uint8_t *winners, real *grad_x,
                                 ptrdiff_t planes, real divisor, const int max) {
-    const ptrdiff_t W = p->W, OH = p->OH, OW = p->OW;
+    const ptrdiff_t W = p->W, OH = p->OH, OW = p->OW, rest = (p->H - 2 * OH) * W; /* below the last window */
     const real *end = grad_x + planes * p->H * W, *grad_y_end = grad_y + planes * OH * OW;
-    for (ptrdiff_t plane = 0; plane < planes; plane++) {
-        for (ptrdiff_t i = 0; i < OH; i++, grad_y += OW, winners += OW, grad_x += 2 * W) {
-            if (OW <= LANES / 2 && i + 1 < OH && grad_y + OW + LANES / 2 <= grad_y_end && grad_x + 3 * W + LANES <= end) {
-                FC(backward_2x2_pair)(p, grad_y, winners, grad_x, vec_set1(divisor), max);
-                i++;
-                grad_y += OW;
-                winners += OW;
-                grad_x += 2 * W;
-            } else {
-                FC(backward_2x2_row)(p, grad_y, winners, grad_x, end, vec_set1(divisor), max);
-            }
+    const vec divisors = vec_set1(divisor);
+    ptrdiff_t i = 0; /* row of y in its plane */
+    while (grad_y < grad_y_end) {
+        const ptrdiff_t gap = i + 1 == OH ? rest : 0;
+        real *second = grad_x + 2 * W + gap;
+        if (W <= LANES && grad_y + OW + LANES / 2 <= grad_y_end && second + W + LANES <= end) {
+            FC(backward_2x2_pair)(p, grad_y, winners, grad_x, second, gap, divisors, max);
+            i = i + 1 == OH ? 1 : i + 2;
+            grad_y += 2 * OW;
+            winners += 2 * OW;
+            grad_x = second + 2 * W;
+            if (i < OH) continue;
+        } else {
+            FC(backward_2x2_row)(p, grad_y, winners, grad_x, end, divisors, max);
+            i++;
+            grad_y += OW;
+            winners += OW;
+            grad_x += 2 * W;
+            if (i < OH) continue;
         }
-        memset(grad_x, 0, (size_t)((p->H - 2 * OH) * W) * sizeof *grad_x);
-        grad_x += (p->H - 2 * OH) * W;
+        memset(grad_x, 0, (size_t)rest * sizeof *grad_x);
+        grad_x += rest;
+        i = 0;
     }
 }

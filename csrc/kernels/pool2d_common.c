@@ -52,6 +52,11 @@ static void FC(pool_plan_kept)(const fc_pool2d *p, ptrdiff_t width, FC(pool_kept
     kept->width = width < room ? width : room;
 }
 
+/* Before another plane, or other columns. */
+FC_INLINE void FC(pool_forget)(FC(pool_kept) *kept) {
+    for (int slot = 0; slot < kept->slots; slot++) kept->row[slot] = -1;
+}
+
 FC_INLINE int FC(pool_slot)(const FC(pool_kept) *kept, const fc_pool2d *p, ptrdiff_t h) {
     return (int)((p->dilation_h == 1 ? h : h / p->dilation_h) & (kept->slots - 1));
 }
@@ -91,27 +96,30 @@ FC_INLINE void FC(pool_next_rows)(const FC(pool) *job, FC(pool_kept) *kept, ptrd
     if (top + *r * p->dilation_h >= p->H) *r = p->kernel_h;
 }
 
-/* Vector v of all rows in `window`; where windows have more rows, of those before, too. */
-FC_INLINE vec FC(pool_fold)(FC(pool_kept) *kept, const FC(pool_window) *window, ptrdiff_t v, int first, int last,
+/* Vector v of the n rows in `window`; n is a literal where it is common. */
+FC_INLINE vec FC(pool_fold)(const FC(pool_kept) *kept, const FC(pool_window) *window, const int n, ptrdiff_t v,
                             const int max, ivec *code) {
-    ptrdiff_t at = window->slot[0] * kept->width + v;
-    vec best = kept->best[at];
-    *code = kept->code[at] + window->code[0];
-    for (int k = 1; k < window->n; k++) {
-        at = window->slot[k] * kept->width + v;
-        FC(pool_add)(max, &best, code, kept->best[at], kept->code[at] + window->code[k]);
+    const ptrdiff_t first = window->slot[0] * kept->width;
+    vec best = kept->best[first + v];
+    *code = kept->code[first + v] + window->code[0];
+#pragma GCC unroll 3
+    for (int k = 1; k < n; k++) {
+        const ptrdiff_t row = window->slot[k] * kept->width;
+        FC(pool_add)(max, &best, code, kept->best[row + v], kept->code[row + v] + window->code[k]);
     }
-    if (first && last) return best;
+    return best;
+}
+
+/* The same for a window of more than POOL_ROWS rows, one part after the other: `first` for its first part. */
+static vec FC(pool_fold_part)(FC(pool_kept) *kept, const FC(pool_window) *window, ptrdiff_t v, int first, const int max,
+                              ivec *code) {
     vec *so_far = kept->best + kept->slots * kept->width + v;
     ivec *code_so_far = kept->code + kept->slots * kept->width + v;
-    if (!first) {
-        FC(pool_add)(max, so_far, code_so_far, best, *code);
-        best = *so_far;
-        *code = *code_so_far;
-    }
-    *so_far = best;
-    *code_so_far = *code;
-    return best;
+    const vec best = FC(pool_fold)(kept, window, window->n, v, max, code);
+    if (first) *so_far = best, *code_so_far = *code;
+    else FC(pool_add)(max, so_far, code_so_far, best, *code);
+    *code = *code_so_far;
+    return *so_far;
 }
 
 /* Lanes 0 .. n-1 to y[at ..]; the others may be written too, unless they are another thread's.  origin: the place in the

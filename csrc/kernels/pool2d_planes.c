@@ -20,13 +20,12 @@ static void FC(pixels_load)(FC(pixels) *pixels, const real *x, ptrdiff_t size, c
         vec *to = pixels->value + (at - begin);
         const real *from = x + at;
         if (from + (LANES - 1) * size + LANES <= x_end) {
-#pragma GCC unroll 16
-            for (int q = 0; q < LANES; q++) to[q] = vec_load(from + q * size);
+            vec_load_transposed(from, size, to);
         } else {
             const int n = end - at < LANES ? (int)(end - at) : LANES;
             for (int q = 0; q < LANES; q++) to[q] = vec_load_n(from + q * size, n);
+            vec_transpose(to);
         }
-        vec_transpose(to);
     }
 }
 
@@ -114,7 +113,7 @@ FC_INLINE void FC(plane_reduce_row)(const FC(pool) *job, const FC(plane_strip) *
         for (s++; s < strip->last[v]; s++)
             FC(pool_add)(max, &best, &code, row[w0 + s * p->dilation_w], ivec_set1((ireal)(s * job->code_col)));
         kept->best[slot * kept->width + v] = best;
-        kept->code[slot * kept->width + v] = code;
+        if (max) kept->code[slot * kept->width + v] = code;
     }
 }
 
@@ -126,8 +125,9 @@ FC_INLINE void FC(plane_strip_forward)(const FC(pool) *job, const FC(plane_strip
     const real *x = job->x + plane * p->H * p->W;
     uint8_t *winners = job->winners ? job->winners + start : NULL;
     int64_t *indices = job->indices && !winners ? job->indices + start : NULL;
-    FC(pending) pending = {.n = 0};
+    FC(pending) pending;
     FC(pool_window) window;
+    pending.n = 0;
     for (ptrdiff_t i = 0; i < p->OH; i++) {
         const ptrdiff_t top = i * p->stride_h - p->pad_h;
         const ptrdiff_t count = FC(pool_count)(top, p->kernel_h, p->H, p->pad_h, job->count_include_pad);
@@ -136,9 +136,10 @@ FC_INLINE void FC(plane_strip_forward)(const FC(pool) *job, const FC(plane_strip
             for (int k = 0; k < window.missing; k++)
                 FC(plane_reduce_row)(job, strip, x, window.missing_row[k], pixels, max, kept);
             const int more = r < p->kernel_h;
-            for (ptrdiff_t v = 0; v < strip->width && window.n; v++) {
+            for (ptrdiff_t v = 0; v < strip->width; v++) {
                 ivec code;
-                vec best = FC(pool_fold)(kept, &window, v, begin == 0, !more, max, &code);
+                vec best = begin == 0 && !more ? FC(pool_fold)(kept, &window, window.n, v, max, &code)
+                                               : FC(pool_fold_part)(kept, &window, v, begin == 0, max, &code);
                 if (more) continue;
                 const ptrdiff_t j = strip->j0 + v;
                 if (!max) best = FC(pool_mean)(best, vec_set1(job->divisor != 0 ? job->divisor
@@ -165,14 +166,14 @@ FC_INLINE void FC(pool_planes)(const FC(pool) *job, ptrdiff_t plane, ptrdiff_t c
     FC(pool_kept) kept;
     FC(pixels) pixels;
     FC(plane_strip) strip;
-    for (ptrdiff_t group = 0; group < count; group += LANES) {
-        if (group + LANES > count) group = count - LANES; /* the last group overlaps the one before */
-        for (strip.j0 = 0; strip.j0 < p->OW; strip.j0 += strip.width) {
-            const ptrdiff_t left = p->OW - strip.j0, widest = FC(plane_width)(p);
-            FC(pool_plan_kept)(p, left < widest ? left : widest, &kept);
-            strip.width = kept.width;
-            FC(plane_plan)(job, &strip);
-            for (int slot = 0; slot < kept.slots; slot++) kept.row[slot] = -1;
+    for (strip.j0 = 0; strip.j0 < p->OW; strip.j0 += strip.width) {
+        const ptrdiff_t left = p->OW - strip.j0, widest = FC(plane_width)(p);
+        FC(pool_plan_kept)(p, left < widest ? left : widest, &kept);
+        strip.width = kept.width;
+        FC(plane_plan)(job, &strip);
+        for (ptrdiff_t group = 0; group < count; group += LANES) {
+            if (group + LANES > count) group = count - LANES; /* the last group overlaps the one before */
+            FC(pool_forget)(&kept);
             pixels.begin = pixels.end = 0;
             FC(plane_strip_forward)(job, &strip, plane + group, max, &kept, &pixels);
         }

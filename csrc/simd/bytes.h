@@ -5,6 +5,8 @@
  *   to_int64(p, v)           each integer lane as int64;  to_int64_n: the first n
  *   load_halves(a, b)        the lower half of the lanes from a, the upper from b;  store_halves(a, b, v)
  *   from_bytes_halves(a, b)  to_bytes_halves(a, b, v)  to_int64_halves(a, b, v): the same for half the lanes each
+ *   load_within(row, c, W, fill)  row[c + i] in lane i where 0 <= c + i < W; fill in the others: touches nothing else
+ *   load_parts(p, step)      16 bytes from each of p, p + step, p + 2 * step ..., a vector full
  *   keep_larger(&best, &code, v, c)    where v > best or v is NaN: best = v, code = c; so the first of equals and the
  *                            last NaN win, as in PyTorch's max_pool2d
  *   iota()  set1(i)          0, 1, 2 ...; i in all integer lanes;  ireal: the integer type of a lane
@@ -78,6 +80,30 @@ FC_INLINE void to_bytes_halves_f32(uint8_t *a, uint8_t *b, ivec_f32 v) {
     __m128d bytes = _mm_castsi128_pd(_mm512_cvtepi32_epi8((__m512i)v));
     _mm_storel_pd((double *)(void *)a, bytes);
     _mm_storeh_pd((double *)(void *)b, bytes);
+}
+/* bits first .. last-1, both cut to 0 .. 16 */
+FC_INLINE __mmask16 bits_between(ptrdiff_t first, ptrdiff_t last) {
+    const int low = first < 0 ? 0 : first > 16 ? 16 : (int)first, high = last < 0 ? 0 : last > 16 ? 16 : (int)last;
+    return (__mmask16)(((1u << high) - 1) & ~((1u << low) - 1));
+}
+FC_INLINE vec_f32 load_within_f32(const float *row, ptrdiff_t c, ptrdiff_t W, vec_f32 fill) {
+    return (vec_f32)_mm512_mask_loadu_ps((__m512)fill, bits_between(-c, W - c), row + c);
+}
+FC_INLINE vec_f64 load_within_f64(const double *row, ptrdiff_t c, ptrdiff_t W, vec_f64 fill) {
+    return (vec_f64)_mm512_mask_loadu_pd((__m512d)fill, (__mmask8)bits_between(-c, W - c), row + c);
+}
+FC_INLINE vec_f32 load_parts_f32(const float *p, ptrdiff_t step) {
+    /* masked broadcasts: the parts find their place on the way from memory, not in the shuffle unit */
+    __m512 v = _mm512_castps128_ps512(_mm_loadu_ps(p));
+    v = _mm512_mask_broadcast_f32x4(v, 0x00f0, _mm_loadu_ps(p + step));
+    v = _mm512_mask_broadcast_f32x4(v, 0x0f00, _mm_loadu_ps(p + 2 * step));
+    return (vec_f32)_mm512_mask_broadcast_f32x4(v, 0xf000, _mm_loadu_ps(p + 3 * step));
+}
+FC_INLINE vec_f64 load_parts_f64(const double *p, ptrdiff_t step) {
+    __m512d v = _mm512_castpd128_pd512(_mm_loadu_pd(p));
+    v = _mm512_mask_broadcast_f64x2(v, 0x0c, _mm_loadu_pd(p + step));
+    v = _mm512_mask_broadcast_f64x2(v, 0x30, _mm_loadu_pd(p + 2 * step));
+    return (vec_f64)_mm512_mask_broadcast_f64x2(v, 0xc0, _mm_loadu_pd(p + 3 * step));
 }
 FC_INLINE void keep_larger_f32(vec_f32 *best, ivec_f32 *code, vec_f32 v, ivec_f32 c) {
     /* not greater, and not NaN: the old one stays */
@@ -161,6 +187,34 @@ FC_INLINE void to_int64_halves_f32(int64_t *a, int64_t *b, ivec_f32 v) {
     memcpy(a, lane, sizeof lane / 2);
     memcpy(b, lane + FC_LANES_f32 / 2, sizeof lane / 2);
 }
+#if defined(FC_ISA_AVX2)
+/* c and W - c, cut to what a lane number can be compared with */
+FC_INLINE int near_lanes(ptrdiff_t i) { return i < -64 ? -64 : i > 64 ? 64 : (int)i; }
+FC_INLINE vec_f32 load_within_f32(const float *row, ptrdiff_t c, ptrdiff_t W, vec_f32 fill) {
+    const ivec_f32 m = (iota_f32() >= near_lanes(-c)) & (iota_f32() < near_lanes(W - c));
+    return select_f32(m, (vec_f32)_mm256_maskload_ps(row + c, (__m256i)m), fill);
+}
+FC_INLINE vec_f64 load_within_f64(const double *row, ptrdiff_t c, ptrdiff_t W, vec_f64 fill) {
+    const ivec_f64 m = (iota_f64() >= near_lanes(-c)) & (iota_f64() < near_lanes(W - c));
+    return select_f64(m, (vec_f64)_mm256_maskload_pd(row + c, (__m256i)m), fill);
+}
+FC_INLINE vec_f32 load_halves_f32(const float *a, const float *b) {
+    return (vec_f32)_mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(a)), _mm_loadu_ps(b), 1);
+}
+FC_INLINE vec_f64 load_halves_f64(const double *a, const double *b) {
+    return (vec_f64)_mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_loadu_pd(a)), _mm_loadu_pd(b), 1);
+}
+FC_INLINE vec_f32 load_parts_f32(const float *p, ptrdiff_t step) { return load_halves_f32(p, p + step); }
+FC_INLINE vec_f64 load_parts_f64(const double *p, ptrdiff_t step) { return load_halves_f64(p, p + step); }
+#else
+FC_INLINE vec_f32 load_within_f32(const float *row, ptrdiff_t c, ptrdiff_t W, vec_f32 fill) {
+    for (ptrdiff_t i = c < 0 ? -c : 0; i < FC_LANES_f32 && c + i < W; i++) fill[i] = row[c + i];
+    return fill;
+}
+FC_INLINE vec_f64 load_within_f64(const double *row, ptrdiff_t c, ptrdiff_t W, vec_f64 fill) {
+    for (ptrdiff_t i = c < 0 ? -c : 0; i < FC_LANES_f64 && c + i < W; i++) fill[i] = row[c + i];
+    return fill;
+}
 FC_INLINE vec_f32 load_halves_f32(const float *a, const float *b) {
     vec_f32 v;
     memcpy(&v, a, FC_VBYTES / 2);
@@ -173,6 +227,9 @@ FC_INLINE vec_f64 load_halves_f64(const double *a, const double *b) {
     memcpy((char *)&v + FC_VBYTES / 2, b, FC_VBYTES / 2);
     return v;
 }
+FC_INLINE vec_f32 load_parts_f32(const float *p, ptrdiff_t step) { return (void)step, load_f32(p); }
+FC_INLINE vec_f64 load_parts_f64(const double *p, ptrdiff_t step) { return (void)step, load_f64(p); }
+#endif
 FC_INLINE void store_halves_f32(float *a, float *b, vec_f32 v) {
     memcpy(a, &v, FC_VBYTES / 2);
     memcpy(b, (char *)&v + FC_VBYTES / 2, FC_VBYTES / 2);
@@ -242,6 +299,8 @@ FC_INLINE void to_bytes_halves_f64(uint8_t *a, uint8_t *b, ivec_f64 v) {
 #define ivec_to_int64 FC(to_int64)
 #define ivec_to_int64_halves FC(to_int64_halves)
 #define ivec_to_int64_n FC(to_int64_n)
+#define vec_load_within FC(load_within)
+#define vec_load_parts FC(load_parts)
 #define vec_load_halves FC(load_halves)
 #define vec_store_halves FC(store_halves)
 #define vec_keep_larger FC(keep_larger)

@@ -1,10 +1,13 @@
 /* Moving lanes about: interleave, deinterleave, transpose, for one element type.
  *
- * A shuffle wants its lane numbers as literals, so they are written out for each vector length. */
+ * A shuffle wants its lane numbers as literals, so they are written out for each vector length.  PARTS interleave each
+ * part of 16 bytes by itself. */
 
 #if FC_VBYTES == 64 && FC_REAL_BYTES == 4
 #define INTERLEAVE_LOW 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
 #define INTERLEAVE_HIGH 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+#define PARTS_LOW 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29
+#define PARTS_HIGH 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31
 #define EVEN_LANES 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
 #define ODD_LANES 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31
 #define SWAP_1_LOW 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30
@@ -18,6 +21,13 @@
 #elif FC_VBYTES / FC_REAL_BYTES == 8
 #define INTERLEAVE_LOW 0, 8, 1, 9, 2, 10, 3, 11
 #define INTERLEAVE_HIGH 4, 12, 5, 13, 6, 14, 7, 15
+#if FC_REAL_BYTES == 4
+#define PARTS_LOW 0, 8, 1, 9, 4, 12, 5, 13
+#define PARTS_HIGH 2, 10, 3, 11, 6, 14, 7, 15
+#else
+#define PARTS_LOW 0, 8, 2, 10, 4, 12, 6, 14
+#define PARTS_HIGH 1, 9, 3, 11, 5, 13, 7, 15
+#endif
 #define EVEN_LANES 0, 2, 4, 6, 8, 10, 12, 14
 #define ODD_LANES 1, 3, 5, 7, 9, 11, 13, 15
 #define SWAP_1_LOW 0, 8, 2, 10, 4, 12, 6, 14
@@ -29,6 +39,13 @@
 #elif FC_VBYTES / FC_REAL_BYTES == 4
 #define INTERLEAVE_LOW 0, 4, 1, 5
 #define INTERLEAVE_HIGH 2, 6, 3, 7
+#if FC_REAL_BYTES == 4
+#define PARTS_LOW 0, 4, 1, 5
+#define PARTS_HIGH 2, 6, 3, 7
+#else
+#define PARTS_LOW 0, 4, 2, 6
+#define PARTS_HIGH 1, 5, 3, 7
+#endif
 #define EVEN_LANES 0, 2, 4, 6
 #define ODD_LANES 1, 3, 5, 7
 #define SWAP_1_LOW 0, 4, 2, 6
@@ -38,6 +55,8 @@
 #else
 #define INTERLEAVE_LOW 0, 2
 #define INTERLEAVE_HIGH 1, 3
+#define PARTS_LOW 0, 2
+#define PARTS_HIGH 1, 3
 #define EVEN_LANES 0, 2
 #define ODD_LANES 1, 3
 #define SWAP_1_LOW 0, 2
@@ -101,6 +120,32 @@ FC_INLINE void vec_transpose(vec rows[LANES]) {
 }
 #undef SWAP_BIT
 
+/* rows[i] lane j = p[j * step + i].  The parts of 16 bytes are loaded to where they belong, so that squares of 4 (float)
+ * or 2 (double) remain to be transposed within them. */
+FC_INLINE void vec_load_transposed(const real *p, ptrdiff_t step, vec rows[LANES]) {
+    enum { PART = 16 / sizeof(real) };
+#pragma GCC unroll 8
+    for (int c = 0; c < LANES; c += PART) {
+        vec r[PART], low[2], high[2];
+#pragma GCC unroll 4
+        for (int i = 0; i < PART; i++) r[i] = vec_load_parts(p + c + i * step, PART * step);
+#pragma GCC unroll 2
+        for (int i = 0; i < PART / 2; i++) {
+            low[i] = FC_SHUFFLE(r[2 * i], r[2 * i + 1], PARTS_LOW);
+            high[i] = FC_SHUFFLE(r[2 * i], r[2 * i + 1], PARTS_HIGH);
+        }
+#if FC_REAL_BYTES == 4
+        rows[c] = FC_SHUFFLE(low[0], low[1], SWAP_2_LOW);
+        rows[c + 1] = FC_SHUFFLE(low[0], low[1], SWAP_2_HIGH);
+        rows[c + 2] = FC_SHUFFLE(high[0], high[1], SWAP_2_LOW);
+        rows[c + 3] = FC_SHUFFLE(high[0], high[1], SWAP_2_HIGH);
+#else
+        rows[c] = low[0];
+        rows[c + 1] = high[0];
+#endif
+    }
+}
+
 /* Lane q: the sum of the lanes of rows[q], in the order of vec_sum.  Half as many rows are left after each step. */
 #define ADD_HALVES(d)                                              \
     _Pragma("GCC unroll 8") for (int i = 0; i < d; i++) {          \
@@ -124,6 +169,8 @@ FC_INLINE vec vec_sum_rows(vec rows[LANES]) {
 
 #undef INTERLEAVE_LOW
 #undef INTERLEAVE_HIGH
+#undef PARTS_LOW
+#undef PARTS_HIGH
 #undef EVEN_LANES
 #undef ODD_LANES
 #undef SWAP_1_LOW
