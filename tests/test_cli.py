@@ -377,11 +377,20 @@ def test_train_as_a_process(tmp_path):
 def test_ctrl_c_as_a_process(tmp_path):
     arguments = ["train", "--data", "digits", "--train-size", "300", "--net", "scratch", "--epochs", "10000"]
     running = subprocess.Popen(
-        [sys.executable, "-m", "fastconv", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "fastconv", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell that starts the tests in the background makes them, and all that they start, ignore SIGINT.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    running.stderr.readline()  # the first epoch is over
-    running.send_signal(signal.SIGINT)
-    _, err = running.communicate(timeout=60)
+    with running:
+        try:
+            running.stderr.readline()  # the first epoch is over
+            running.send_signal(signal.SIGINT)
+            _, err = running.communicate(timeout=60)
+        finally:
+            running.kill()
     assert running.returncode == 130
     assert "interrupted" in err
     assert "Traceback" not in err
