@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any, cast, overload
 
 from .activation import ReLU
-from .fusion import backward_in_place, forward_in_place
+from .fusion import Step, steps
 from .module import Array, Module
 
 
@@ -32,6 +32,7 @@ class Sequential(Module):
 
     def __init__(self, *layers: Module) -> None:
         self._layers: list[Module] = []
+        self._steps: list[Step] = []  # of the last forward
         for layer in layers:
             self.append(layer)
 
@@ -68,9 +69,9 @@ class Sequential(Module):
 
     def forward(self, x: Array) -> Array:
         self._saved = None  # until all layers have run: a backward after a forward that failed must not mix the two
-        for i, layer in enumerate(self._layers):
-            in_place = forward_in_place(self._layers, i)
-            x = cast(ReLU, layer).forward_in_place(x) if in_place else layer.forward(x)
+        self._steps = steps(self._layers)
+        for step in self._steps:
+            x = cast(ReLU, step.layer).forward_in_place(x) if step.forward_in_place else step.layer.forward(x)
         self._keep()
         return x
 
@@ -78,18 +79,18 @@ class Sequential(Module):
         self._kept()
         first = 0 if need_grad_x else self._first_with_parameters()
         grad: Any = grad_y  # never None before the loop ends: every layer but the last is asked for its grad_x
-        for i in range(len(self._layers) - 1, first - 1, -1):
-            layer, needed = self._layers[i], need_grad_x or i > first
-            if needed and backward_in_place(self._layers, i):
-                grad = cast(ReLU, layer).backward_in_place(grad)
+        for i in range(len(self._steps) - 1, first - 1, -1):
+            step, needed = self._steps[i], need_grad_x or i > first
+            if needed and step.backward_in_place:
+                grad = cast(ReLU, step.layer).backward_in_place(grad)
             else:
-                grad = layer.backward(grad, need_grad_x=needed)
-        for layer in self._layers[:first]:
-            layer.release()
+                grad = step.layer.backward(grad, need_grad_x=needed)
+        for step in self._steps[:first]:
+            step.layer.release()
         return grad if need_grad_x else None
 
     def _first_with_parameters(self) -> int:
-        for i, layer in enumerate(self._layers):
-            if next(layer.parameters(), None) is not None:
+        for i, step in enumerate(self._steps):
+            if next(step.layer.parameters(), None) is not None:
                 return i
-        return len(self._layers)
+        return len(self._steps)
