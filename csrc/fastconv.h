@@ -65,7 +65,7 @@ void fc_linear_grad_weight(fc_dtype dtype, const void *grad_y, const void *x, vo
                            ptrdiff_t D, ptrdiff_t O, void *workspace, int threads);
 void fc_linear_grad_bias(fc_dtype dtype, const void *grad_y, void *grad_bias, ptrdiff_t M, ptrdiff_t O, int threads);
 
-/* y = max(x, 0), NaN stays NaN; grad_x = grad_y where x > 0, else 0 (x: input or output of the forward pass). */
+/* y = max(x, 0), NaN stays NaN; grad_x = 0 where x <= 0, else grad_y (x: input or output of the forward pass). */
 void fc_relu_forward(fc_dtype dtype, const void *x, void *y, ptrdiff_t n, int threads);
 void fc_relu_backward(fc_dtype dtype, const void *grad_y, const void *x, void *grad_x, ptrdiff_t n, int threads);
 

@@ -83,6 +83,7 @@ FC_INLINE vec_f64 set1_f64(double x) { return x - (vec_f64){0}; }
 #define vec_transpose FC(transpose_square)
 #define vec_load_strided FC(load_strided)
 #define vec_sum_rows FC(sum_rows)
+#define vec_max_lanes FC(max_lanes)
 #define vec_load_transposed FC(load_transposed)
 #define LANES FC(FC_LANES)
 

@@ -17,27 +17,14 @@ FC_INLINE int FC(avg_is_global)(const fc_pool2d *p) {
     return p->OH == 1 && p->OW == 1 && p->pad_h == 0 && p->pad_w == 0 && p->kernel_h >= p->H && p->kernel_w >= p->W;
 }
 
-FC_INLINE vec FC(plane_sum)(const real *x, ptrdiff_t n) {
-    vec total = {0};
-    for (ptrdiff_t piece = 0; piece < n; piece += FC(SUM_PIECE)) {
-        const ptrdiff_t end = n - piece < FC(SUM_PIECE) ? n : piece + FC(SUM_PIECE);
-        vec sum = {0};
-        ptrdiff_t i = piece;
-        for (; i + LANES <= end; i += LANES) sum += vec_load(x + i);
-        if (i < end) sum += vec_load_n(x + i, (int)(end - i));
-        total += sum;
-    }
-    return total;
-}
-
 static void FC(avg_global)(const real *x, real *y, ptrdiff_t n, real divisor, ptrdiff_t begin, ptrdiff_t end) {
     ptrdiff_t plane = begin;
     for (; plane + LANES <= end; plane += LANES) {
         vec sums[LANES];
-        for (int q = 0; q < LANES; q++) sums[q] = FC(plane_sum)(x + (plane + q) * n, n);
+        for (int q = 0; q < LANES; q++) sums[q] = FC(sum_products)(x + (plane + q) * n, NULL, n);
         vec_store(y + plane, FC(pool_mean)(vec_sum_rows(sums), vec_set1(divisor)));
     }
-    for (; plane < end; plane++) y[plane] = (vec_sum(FC(plane_sum)(x + plane * n, n)) + 0) / divisor;
+    for (; plane < end; plane++) y[plane] = (vec_sum(FC(sum_products)(x + plane * n, NULL, n)) + 0) / divisor;
 }
 
 /* Rows begin .. end-1 of the N * C * OH rows of y. */

@@ -80,21 +80,18 @@ FC_INLINE vec FC(load_or_lowest)(const real *p, ptrdiff_t n) {
 FC_INLINE real FC(row_max)(const real *x, ptrdiff_t n) {
     vec largest = vec_set1(-(real)INFINITY);
     for (ptrdiff_t i = 0; i < n; i += LANES) largest = vec_max(FC(load_or_lowest)(x + i, n - i), largest);
-    real lane[LANES];
-    vec_store(lane, largest);
-    for (int half = LANES / 2; half > 0; half /= 2)
-        for (int i = 0; i < half; i++) lane[i] = lane[i] > lane[i + half] ? lane[i] : lane[i + half];
-    return lane[0];
+    return vec_max_lanes(largest);
 }
+
+/* The first n elements, at most LANES; the other lanes are 0. */
+FC_INLINE vec FC(load_part)(const real *p, ptrdiff_t n) { return n >= LANES ? vec_load(p) : vec_load_n(p, (int)n); }
 
 FC_INLINE void FC(store_part)(real *p, vec v, ptrdiff_t n) {
     if (n >= LANES) vec_store(p, v);
     else vec_store_n(p, v, (int)n);
 }
 
-enum { FC(SUM_PIECE) = 64 * LANES }; /* long sums are sums of pieces, so that rounding errors don't pile up */
-
-/* Sum of exp(x[i] - m); the terms go to y unless that is NULL. */
+/* Sum of exp(x[i] - m), in pieces as in sums.c; the terms go to y unless that is NULL. */
 FC_INLINE real FC(sum_exp)(const real *x, real m, real *y, ptrdiff_t n) {
     vec total = {0};
     for (ptrdiff_t piece = 0; piece < n; piece += FC(SUM_PIECE)) {
@@ -116,37 +113,19 @@ static void FC(softmax_forward)(const real *x, real *y, ptrdiff_t rows, ptrdiff_
         const real sum = FC(sum_exp)(x, m, log ? NULL : y, n);
         const real log_sum = log ? (real)fc_log(sum) : 0;
         for (ptrdiff_t i = 0; i < n; i += LANES) {
-            const int lanes = n - i < LANES ? (int)(n - i) : LANES;
-            if (log) FC(store_part)(y + i, (vec_load_n(x + i, lanes) - m) - log_sum, lanes);
-            else FC(store_part)(y + i, vec_load_n(y + i, lanes) / sum, lanes);
+            if (log) FC(store_part)(y + i, (FC(load_part)(x + i, n - i) - m) - log_sum, n - i);
+            else FC(store_part)(y + i, FC(load_part)(y + i, n - i) / sum, n - i);
         }
     }
-}
-
-/* Sum of a * b; b NULL: all 1. */
-FC_INLINE real FC(row_sum_product)(const real *a, const real *b, ptrdiff_t n) {
-    vec total = {0};
-    for (ptrdiff_t piece = 0; piece < n; piece += FC(SUM_PIECE)) {
-        const ptrdiff_t end = n - piece < FC(SUM_PIECE) ? n : piece + FC(SUM_PIECE);
-        vec sum = {0};
-        for (ptrdiff_t i = piece; i < end; i += LANES) {
-            const int lanes = n - i < LANES ? (int)(n - i) : LANES;
-            const vec v = vec_load_n(a + i, lanes);
-            sum = b ? vec_fma(v, vec_load_n(b + i, lanes), sum) : sum + v;
-        }
-        total += sum;
-    }
-    return vec_sum(total);
 }
 
 /* softmax: grad_x = y * (grad_y - sum grad_y * y);  log: grad_x = grad_y - exp(y) * sum grad_y */
 static void FC(softmax_backward)(const real *grad_y, const real *y, real *grad_x, ptrdiff_t rows, ptrdiff_t n, int log) {
     for (ptrdiff_t row = 0; row < rows; row++, grad_y += n, y += n, grad_x += n) {
-        const vec sum = vec_set1(FC(row_sum_product)(grad_y, log ? NULL : y, n));
+        const vec sum = vec_set1(vec_sum(FC(sum_products)(grad_y, log ? NULL : y, n)));
         for (ptrdiff_t i = 0; i < n; i += LANES) {
-            const int lanes = n - i < LANES ? (int)(n - i) : LANES;
-            const vec g = vec_load_n(grad_y + i, lanes), v = vec_load_n(y + i, lanes);
-            FC(store_part)(grad_x + i, log ? g - FC(exp)(v) * sum : v * (g - sum), lanes);
+            const vec g = FC(load_part)(grad_y + i, n - i), v = FC(load_part)(y + i, n - i);
+            FC(store_part)(grad_x + i, log ? g - FC(exp)(v) * sum : v * (g - sum), n - i);
         }
     }
 }
@@ -155,10 +134,9 @@ static void FC(softmax_backward)(const real *grad_y, const real *y, real *grad_x
 FC_INLINE real FC(smoothing_loss)(const real *x, const real *weight, real m, real log_sum, ptrdiff_t n) {
     vec sum = {0};
     for (ptrdiff_t i = 0; i < n; i += LANES) {
-        const int lanes = n - i < LANES ? (int)(n - i) : LANES;
-        vec loss = log_sum - (vec_load_n(x + i, lanes) - m);
-        if (weight) loss *= vec_load_n(weight + i, lanes);
-        sum += lanes < LANES ? vec_select(ivec_iota() < (ireal)lanes, loss, (vec){0}) : loss;
+        vec loss = log_sum - (FC(load_part)(x + i, n - i) - m);
+        if (weight) loss *= FC(load_part)(weight + i, n - i);
+        sum += n - i < LANES ? vec_select(ivec_iota() < (ireal)(n - i), loss, (vec){0}) : loss;
     }
     return vec_sum(sum);
 }
@@ -198,10 +176,9 @@ static void FC(cross_entropy_backward)(const fc_cross_entropy *job, const real *
         const double total = job->label_smoothing / (double)n * job->weight_sum + target_share;
         const real p_target = grad_x[target[row]] / sum;
         for (ptrdiff_t i = 0; i < n; i += LANES) {
-            const int lanes = n - i < LANES ? (int)(n - i) : LANES;
-            const vec w_c = weight ? vec_load_n(weight + i, lanes) : vec_set1(1);
-            const vec p = vec_load_n(grad_x + i, lanes) / sum;
-            FC(store_part)(grad_x + i, (p * (real)total - w_c * each) * scale[row], lanes);
+            const vec w_c = weight ? FC(load_part)(weight + i, n - i) : vec_set1(1);
+            const vec p = FC(load_part)(grad_x + i, n - i) / sum;
+            FC(store_part)(grad_x + i, (p * (real)total - w_c * each) * scale[row], n - i);
         }
         grad_x[target[row]] = (real)(p_target * total - (each * w + target_share)) * scale[row];
     }

@@ -8,6 +8,7 @@
 #include "outer_taps.c"
 #include "matmul.c"
 #include "elementwise.c"
+#include "sums.c"
 #include "softmax.c"
 #include "optim.c"
 #include "pool2d_common.c"

@@ -120,6 +120,21 @@ FC_INLINE void vec_transpose(vec rows[LANES]) {
 }
 #undef SWAP_BIT
 
+/* The largest lane; none may be NaN. */
+FC_INLINE real vec_max_lanes(vec a) {
+#ifdef SWAP_8_LOW
+    a = vec_max(a, FC_SHUFFLE(a, a, SWAP_8_HIGH));
+#endif
+#ifdef SWAP_4_LOW
+    a = vec_max(a, FC_SHUFFLE(a, a, SWAP_4_HIGH));
+#endif
+#ifdef SWAP_2_LOW
+    a = vec_max(a, FC_SHUFFLE(a, a, SWAP_2_HIGH));
+#endif
+    a = vec_max(a, FC_SHUFFLE(a, a, SWAP_1_HIGH));
+    return a[0];
+}
+
 /* rows[i] lane j = p[j * step + i].  The parts of 16 bytes are loaded to where they belong, so that squares of 4 (float)
  * or 2 (double) remain to be transposed within them. */
 FC_INLINE void vec_load_transposed(const real *p, ptrdiff_t step, vec rows[LANES]) {
