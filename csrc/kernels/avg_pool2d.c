@@ -9,8 +9,9 @@
  *   grad_x[h][w] = sum over the windows (i, j) that hold (h, w) of q[i][j],  q = grad_y / divisor
  *
  * in the mirror image of the forward pass: each row of q is spread over the columns of x, u[i][w] = sum over j of
- * q[i][j], and kept while rows of x need it; then each row of x adds up its rows of u.  Vectors hold columns of x, or one
- * column of LANES planes, as in pool2d_rows.c and pool2d_planes.c; sums run over j, then i, in both, so the bits agree. */
+ * q[i][j], and kept while rows of x need it; then each row of x adds up its rows of u.  Vectors hold columns of x, or
+ * one column of LANES planes, as in pool2d_rows.c and pool2d_planes.c; sums run over j, then i, in both, so the bits
+ * agree. */
 
 /* Whether the only window holds all of a plane and nothing else. */
 FC_INLINE int FC(avg_is_global)(const fc_pool2d *p) {
@@ -39,7 +40,7 @@ static void FC(avg_pool2d_forward)(const fc_pool2d *p, const real *x, real *y, i
     FC(pool_forward)(&job, begin, end, 0);
 }
 
-/* ---- backward ------------------------------------------------------------------------------------------------------ */
+/* ---- backward ---------------------------------------------------------------------------------------------------- */
 
 enum {
     FC(AVG_COLUMNS) = 16 * LANES, /* the most columns of x at a time, */
@@ -114,7 +115,7 @@ FC_INLINE vec FC(avg_sum_taps)(const real *q, ptrdiff_t taps) {
     return sum;
 }
 
-/* Row i of u.  Strides 1 and 2 are vectors of columns; in stride 2, even and odd padded columns have taps of their own. */
+/* Row i of u.  Strides 1 and 2 work in vectors of columns; in stride 2, even and odd ones have taps of their own. */
 static void FC(avg_make_u)(const FC(avg_strip) *strip, FC(avg_rows) *rows, const real *grad_y, ptrdiff_t i) {
     const fc_pool2d *p = strip->p;
     if (rows->q_row[i & 1] != i) FC(avg_make_q)(strip, rows, grad_y, i);

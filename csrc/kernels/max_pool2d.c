@@ -1,8 +1,10 @@
-/* Max pooling:  y[i][j] = max over r, s of x[i * stride_h - pad_h + r * dilation_h][j * stride_w - pad_w + s * dilation_w]
+/* Max pooling:
  *
- * Of equals the first in row-major order wins and of NaNs the last; what lies outside x takes no part.  Each winner also
- * has a code: its place r * kernel_w + s in the window (a byte), or its place in the input plane (int64).  Forward and
- * 2x2 backward are in pool2d*.c.
+ *   y[i][j] = max over r, s of x[i * stride_h - pad_h + r * dilation_h][j * stride_w - pad_w + s * dilation_w]
+ *
+ * Of equals the first in row-major order wins and of NaNs the last; what lies outside x takes no part.  Each winner
+ * also has a code: its place r * kernel_w + s in the window (a byte), or its place in the input plane (int64).  Forward
+ * and 2x2 backward are in pool2d*.c.
  *
  * Backward, a plane is zeroed and the gradients are added in the order of y: one load, one add and one store each, in a
  * plane that stays in L1 or L2. */
@@ -53,8 +55,8 @@ static void FC(max_pool2d_forward)(const fc_pool2d *p, const real *x, real *y, u
     if (winners && indices) FC(max_pool_widen)(p, winners, indices, begin, end);
 }
 
-static void FC(max_pool2d_backward_winners)(const fc_pool2d *p, const real *grad_y, const uint8_t *winners, real *grad_x,
-                                            ptrdiff_t planes) {
+static void FC(max_pool2d_backward_winners)(const fc_pool2d *p, const real *grad_y, const uint8_t *winners,
+                                            real *grad_x, ptrdiff_t planes) {
     if (FC(pool_is_2x2)(p)) {
         FC(backward_2x2)(p, grad_y, winners, grad_x, planes, 0, 1);
         return;

@@ -1,7 +1,7 @@
-/* Pooling of 2x2 windows, stride 2, no padding, forward and backward; see pool2d_common.c.  Two rows of x are split into
- * even and odd columns, and 4 vectors meet in 3 steps; backward, the four are put together again, so that each element of
- * grad_x is written once.  Where a row of y fills at most half a vector, the vector takes two rows.  What a vector writes
- * past the end of a row is written again after it: rows go in rising order. */
+/* Pooling of 2x2 windows, stride 2, no padding, forward and backward; see pool2d_common.c.  Two rows of x are split
+ * into even and odd columns, and 4 vectors meet in 3 steps; backward, the four are put together again, so that each
+ * element of grad_x is written once.  Where a row of y fills at most half a vector, the vector takes two rows.  What a
+ * vector writes past the end of a row is written again after it: rows go in rising order. */
 
 /* Whether no window of 2x2, stride 2 touches padding or hangs over. */
 FC_INLINE int FC(pool_is_2x2)(const fc_pool2d *p) {
@@ -100,7 +100,8 @@ FC_INLINE void FC(pool_2x2_rows)(const FC(pool) *job, ptrdiff_t begin, ptrdiff_t
  * Of an average, `gradient` is divided already. */
 FC_INLINE void FC(spread_2x2)(vec gradient, ivec code, int lower, const int max, vec *a, vec *b) {
     const vec zero = {0};
-    if (max) vec_interleave(vec_select(code == 2 * lower, gradient, zero), vec_select(code == 2 * lower + 1, gradient, zero), a, b);
+    const ivec left = ivec_set1(2 * lower), right = left + 1;
+    if (max) vec_interleave(vec_select(code == left, gradient, zero), vec_select(code == right, gradient, zero), a, b);
     else vec_interleave(gradient, gradient, a, b);
 }
 

@@ -1,13 +1,13 @@
-/* What the paths of max and average pooling share; `max` is a literal in every call, so that each kind of pool gets code of
- * its own.  There are three paths, with vectors over different things:
+/* What the paths of max and average pooling share; `max` is a literal in every call, so that each kind of pool gets
+ * code of its own.  There are three paths, with vectors over different things:
  *
  *   pool2d_rows.c     neighbouring outputs of a row of y
  *   pool2d_2x2.c      the same for 2x2 windows of stride 2 without padding, the most common
  *   pool2d_planes.c   one output of neighbouring planes, for planes too narrow to fill a vector and for large strides
  *
- * In all of them each row of a window is reduced over its columns first, then the rows over the window.  What a row of x
- * gave is kept for the next windows that hold this row: a third to two thirds of the work where windows overlap.  As the
- * order is the same, so are the bits: it does not matter that the choice of a path depends on where in the batch an
+ * In all of them each row of a window is reduced over its columns first, then the rows over the window.  What a row of
+ * x gave is kept for the next windows that hold this row: a third to two thirds of the work where windows overlap.  As
+ * the order is the same, so are the bits: it does not matter that the choice of a path depends on where in the batch an
  * image lies. */
 
 /* One call; x and y are the whole arrays.  codes: of tap (r, s) of a maximum, r * code_row + s * code_col, which is
@@ -122,8 +122,8 @@ static vec FC(pool_fold_part)(FC(pool_kept) *kept, const FC(pool_window) *window
     return *so_far;
 }
 
-/* Lanes 0 .. n-1 to y[at ..]; the others may be written too, unless they are another thread's.  origin: the place in the
- * plane of tap (0, 0) of the first lane's window. */
+/* Lanes 0 .. n-1 to y[at ..]; the others may be written too, unless they are another thread's.  origin: the place in
+ * the plane of tap (0, 0) of the first lane's window. */
 FC_INLINE void FC(pool_store)(const FC(pool) *job, ptrdiff_t at, vec best, ivec code, int n, ptrdiff_t origin,
                               ptrdiff_t stride) {
     const int whole = at + LANES <= job->y_end;

@@ -1,7 +1,7 @@
 /* Pooling with vectors over planes: lane q is plane q of LANES neighbouring ones, so that every vector is full however
- * narrow the planes are and whatever the stride.  x is transposed on its way in and y on its way out, a run of pixels of
- * all LANES planes at a time; in between, the code is that of a single plane, with vectors for numbers, and taps outside
- * x are passed over.  See pool2d_common.c. */
+ * narrow the planes are and whatever the stride.  x is transposed on its way in and y on its way out, a run of pixels
+ * of all LANES planes at a time; in between, the code is that of a single plane, with vectors for numbers, and taps
+ * outside x are passed over.  See pool2d_common.c. */
 
 enum { FC(PLANE_PIXELS) = 256 };
 
@@ -142,8 +142,8 @@ FC_INLINE void FC(plane_strip_forward)(const FC(pool) *job, const FC(plane_strip
                                                : FC(pool_fold_part)(kept, &window, v, begin == 0, max, &code);
                 if (more) continue;
                 const ptrdiff_t j = strip->j0 + v;
-                if (!max) best = FC(pool_mean)(best, vec_set1(job->divisor != 0 ? job->divisor
-                                                                                : (real)strip->counted[v] * (real)count));
+                const real divisor = job->divisor != 0 ? job->divisor : (real)strip->counted[v] * (real)count;
+                if (!max) best = FC(pool_mean)(best, vec_set1(divisor));
                 if (indices) code += (ireal)(top * p->W + j * p->stride_w - p->pad_w);
                 if (FC(pending_add)(&pending, i * p->OW + j, best, code))
                     FC(pending_store)(&pending, job->y + start, winners, indices, size);

@@ -1,7 +1,7 @@
 /* Pooling with vectors over the columns of y; see pool2d_common.c.  Blocks of LANES columns walk down a plane together.
- * Where taps may be outside x, masked loads leave them out: they read as 0 in a sum and as -inf in a maximum, whose code
- * starts as that of the first tap inside.  A vector may write past the end of a row of y, into what the same call writes
- * later, but never past y_end. */
+ * Where taps may be outside x, masked loads leave them out: they read as 0 in a sum and as -inf in a maximum, whose
+ * code starts as that of the first tap inside.  A vector may write past the end of a row of y, into what the same call
+ * writes later, but never past y_end. */
 
 /* Blocks of columns of y. */
 typedef struct {
@@ -51,9 +51,8 @@ FC_INLINE vec FC(pool_reduce)(const FC(pool) *job, const real *row, ptrdiff_t w0
 #pragma GCC unroll 3
     for (ptrdiff_t s = 0; s < S; s += 1 + pairs) {
         const ptrdiff_t c = w0 + s * dilation;
-        if (stride == 1) v = FC(pool_load)(row, c, W, inside, fill);
-        else if (stride > 2) v = vec_load_strided(row + c, stride);
-        else vec_deinterleave(FC(pool_load)(row, c, W, inside, fill), FC(pool_load)(row, c + LANES, W, inside, fill), &v, &next);
+        v = stride > 2 ? vec_load_strided(row + c, stride) : FC(pool_load)(row, c, W, inside, fill);
+        if (stride == 2) vec_deinterleave(v, FC(pool_load)(row, c + LANES, W, inside, fill), &v, &next);
         if (inside && s == 0) best = v;
         else FC(pool_add)(max, &best, code, v, ivec_set1((ireal)(s * job->code_col)));
         if (pairs && s + 1 < S) FC(pool_add)(max, &best, code, next, ivec_set1((ireal)((s + 1) * job->code_col)));
@@ -120,9 +119,9 @@ FC_INLINE void FC(pool_finish_row)(const FC(pool) *job, const FC(pool_strip) *st
 }
 
 /* Rows i0 .. i1-1 of y of one plane, in one strip. */
-FC_INLINE void FC(pool_rows_plane)(const FC(pool) *job, const FC(pool_strip) *strip, FC(pool_kept) *kept, ptrdiff_t plane,
-                                   ptrdiff_t i0, ptrdiff_t i1, const ptrdiff_t S, const ptrdiff_t stride,
-                                   const ptrdiff_t dilation, const int max) {
+FC_INLINE void FC(pool_rows_plane)(const FC(pool) *job, const FC(pool_strip) *strip, FC(pool_kept) *kept,
+                                   ptrdiff_t plane, ptrdiff_t i0, ptrdiff_t i1, const ptrdiff_t S,
+                                   const ptrdiff_t stride, const ptrdiff_t dilation, const int max) {
     const fc_pool2d *p = job->p;
     const real *x = job->x + plane * p->H * p->W;
     FC(pool_window) window;
@@ -132,7 +131,8 @@ FC_INLINE void FC(pool_rows_plane)(const FC(pool) *job, const FC(pool_strip) *st
             FC(pool_next_rows)(job, kept, i * p->stride_h - p->pad_h, &r, &window);
             for (int k = 0; k < window.missing; k++) {
                 const ptrdiff_t h = window.missing_row[k];
-                FC(pool_reduce_row)(job, strip, x + h * p->W, FC(pool_slot)(kept, p, h), S, stride, dilation, max, kept);
+                const int slot = FC(pool_slot)(kept, p, h);
+                FC(pool_reduce_row)(job, strip, x + h * p->W, slot, S, stride, dilation, max, kept);
             }
             const int whole = begin == 0 && r == p->kernel_h, n = window.n;
             if (whole && n == 3) FC(pool_finish_row)(job, strip, kept, &window, 3, 1, 1, plane, i, stride, max);

@@ -7,10 +7,10 @@
  * code is the same for long rows, tails and rows of 10.  A NaN or +inf in a row, or nothing but -inf, makes x - m and
  * with it s NaN; the maximum itself passes over NaN. */
 
-/* exp(x) within 1.5 ulp, correct to 0 and inf and with gradual underflow.  x = n log 2 + r with |r| <= log(2)/2, log 2 in
- * two parts so that n times the first is exact; Taylor's series for exp(r), whose first term left out is 0.1 ulp; times
- * 2^n in two steps, as n may be out of the exponent's range.  Adding and subtracting 1.5 * 2^(mantissa bits) rounds to
- * an integer, which then is in the low bits. */
+/* exp(x) within 1.5 ulp, correct to 0 and inf and with gradual underflow.  x = n log 2 + r with |r| <= log(2)/2, log 2
+ * in two parts so that n times the first is exact; Taylor's series for exp(r), whose first term left out is 0.1 ulp;
+ * times 2^n in two steps, as n may be out of the exponent's range.  Adding and subtracting 1.5 * 2^(mantissa bits)
+ * rounds to an integer, which then is in the low bits. */
 #if FC_REAL_BYTES == 4
 #define EXP_TERMS 7
 #define EXP_LOWEST -105.0f  /* exp is 0 below */
@@ -120,7 +120,8 @@ static void FC(softmax_forward)(const real *x, real *y, ptrdiff_t rows, ptrdiff_
 }
 
 /* softmax: grad_x = y * (grad_y - sum grad_y * y);  log: grad_x = grad_y - exp(y) * sum grad_y */
-static void FC(softmax_backward)(const real *grad_y, const real *y, real *grad_x, ptrdiff_t rows, ptrdiff_t n, int log) {
+static void FC(softmax_backward)(const real *grad_y, const real *y, real *grad_x, ptrdiff_t rows, ptrdiff_t n,
+                                 int log) {
     for (ptrdiff_t row = 0; row < rows; row++, grad_y += n, y += n, grad_x += n) {
         const vec sum = vec_set1(vec_sum(FC(sum_products)(grad_y, log ? NULL : y, n)));
         for (ptrdiff_t i = 0; i < n; i += LANES) {

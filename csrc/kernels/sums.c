@@ -1,7 +1,7 @@
 /* Sums over a run of elements, as a vector whose lanes are yet to be added up.
  *
- * Pieces of 64 vectors are summed by themselves and then added, so that rounding errors don't pile up in a long run; four
- * sums take turns, so that an addition need not wait for the one before. */
+ * Pieces of 64 vectors are summed by themselves and then added, so that rounding errors don't pile up in a long run;
+ * four sums take turns, so that an addition need not wait for the one before. */
 
 enum { FC(SUM_PIECE) = 64 * LANES };
 

@@ -34,10 +34,18 @@ FC_INLINE ivec_f64 iota_f64(void) {
 }
 
 #if defined(FC_ISA_AVX512)
-FC_INLINE ivec_f32 from_bytes_f32(const uint8_t *p) { return (ivec_f32)_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)); }
-FC_INLINE ivec_f64 from_bytes_f64(const uint8_t *p) { return (ivec_f64)_mm512_cvtepu8_epi64(_mm_loadl_epi64((const __m128i *)p)); }
-FC_INLINE void to_bytes_f32(uint8_t *p, ivec_f32 v) { _mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8((__m512i)v)); }
-FC_INLINE void to_bytes_f64(uint8_t *p, ivec_f64 v) { _mm_storel_epi64((__m128i *)p, _mm512_cvtepi64_epi8((__m512i)v)); }
+FC_INLINE ivec_f32 from_bytes_f32(const uint8_t *p) {
+    return (ivec_f32)_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p));
+}
+FC_INLINE ivec_f64 from_bytes_f64(const uint8_t *p) {
+    return (ivec_f64)_mm512_cvtepu8_epi64(_mm_loadl_epi64((const __m128i *)p));
+}
+FC_INLINE void to_bytes_f32(uint8_t *p, ivec_f32 v) {
+    _mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8((__m512i)v));
+}
+FC_INLINE void to_bytes_f64(uint8_t *p, ivec_f64 v) {
+    _mm_storel_epi64((__m128i *)p, _mm512_cvtepi64_epi8((__m512i)v));
+}
 FC_INLINE ivec_f32 from_bytes_n_f32(const uint8_t *p, int n) {
     return (ivec_f32)_mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8((__mmask16)((1u << n) - 1), p));
 }
@@ -122,7 +130,9 @@ FC_INLINE void keep_larger_f64(vec_f64 *best, ivec_f64 *code, vec_f64 v, ivec_f6
 #else
 
 #if defined(FC_ISA_AVX2)
-FC_INLINE ivec_f32 from_bytes_f32(const uint8_t *p) { return (ivec_f32)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p)); }
+FC_INLINE ivec_f32 from_bytes_f32(const uint8_t *p) {
+    return (ivec_f32)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p));
+}
 FC_INLINE ivec_f64 from_bytes_f64(const uint8_t *p) {
     int32_t bytes;
     memcpy(&bytes, p, 4);

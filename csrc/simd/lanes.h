@@ -135,8 +135,8 @@ FC_INLINE real vec_max_lanes(vec a) {
     return a[0];
 }
 
-/* rows[i] lane j = p[j * step + i].  The parts of 16 bytes are loaded to where they belong, so that squares of 4 (float)
- * or 2 (double) remain to be transposed within them. */
+/* rows[i] lane j = p[j * step + i].  The parts of 16 bytes are loaded to where they belong, so that squares of 4
+ * (float) or 2 (double) remain to be transposed within them. */
 FC_INLINE void vec_load_transposed(const real *p, ptrdiff_t step, vec rows[LANES]) {
     enum { PART = 16 / sizeof(real) };
 #pragma GCC unroll 8
