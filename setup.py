@@ -1,11 +1,12 @@
 """Build of the compiled module `fastconv._kernels`: the C core of csrc/ and its Cython binding.
 
-What pyproject.toml cannot say: each file of csrc/isa/ is compiled with the flags of its instruction set, and nothing
-else is, so that the module loads on any machine of its architecture and picks its kernels at import.
+What pyproject.toml cannot say: each file of csrc/families/ is compiled once for each instruction set, with its flags, and
+nothing else is, so that the module loads on any machine of its architecture and picks its kernels at import.
 """
 
 import os
 import platform
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy
@@ -25,31 +26,41 @@ X86 = {
 ISAS = X86 if platform.machine().lower() in ("x86_64", "amd64", "i686") else {"baseline": []}
 
 SOURCES = sorted(str(path) for folder in ("csrc", "csrc/units") for path in Path(folder).glob("*.c"))
+FAMILIES = sorted(str(path) for path in Path("csrc/families").glob("*.c"))
 HEADERS = sorted(str(path) for path in Path("csrc").rglob("*") if path.suffix in (".h", ".inc", ".c"))
 
 
 class BuildExtension(build_ext):
-    """Compiles the C core unit by unit, then the binding, and links them into one module."""
+    """Compiles the C core, several units at a time, then the binding, and links them into one module."""
 
     def build_extension(self, ext: Extension) -> None:
-        objects = []
-        newest = max(Path(path).stat().st_mtime for path in HEADERS)
-
-        def compile_unit(source: str, flags: list[str]) -> None:
-            target = Path(self.compiler.object_filenames([source], output_dir=self.build_temp)[0])
-            objects.append(str(target))
-            if not self.force and target.exists() and target.stat().st_mtime > newest:
-                return
-            self.compiler.compile(
-                [source], output_dir=self.build_temp, include_dirs=["csrc"], extra_postargs=COMMON + EXTRA + flags
-            )
-
+        units: list[tuple[str, str, list[str]]] = [(path, Path(path).stem, []) for path in SOURCES]
         for isa, flags in ISAS.items():
-            compile_unit(f"csrc/isa/{isa}.c", flags)
-        for source in SOURCES:
-            compile_unit(source, [])
-        ext.extra_objects = objects
+            units += [(path, f"{Path(path).stem}-{isa}", [*flags, f"-DFC_ISA={isa}"]) for path in FAMILIES]
+        folder = Path(self.build_temp)
+        folder.mkdir(parents=True, exist_ok=True)
+        targets = [folder / f"{name}.o" for _, name, _ in units]
+
+        def compile_unit(unit: tuple[str, str, list[str]]) -> None:
+            source, name, flags = unit
+            target, depends = folder / f"{name}.o", folder / f"{name}.d"
+            if self.force or not _is_current(target, depends):
+                command = [*self.compiler.compiler_so, *COMMON, *EXTRA, *flags, "-MMD", "-MF", str(depends)]
+                self.spawn([*command, "-Icsrc", "-c", source, "-o", str(target)])
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(compile_unit, units))
+        ext.extra_objects = [str(target) for target in targets]
         super().build_extension(ext)
+
+
+def _is_current(target: Path, depends: Path) -> bool:
+    """Whether an object is newer than all that its unit includes, by the list that the compiler left."""
+    if not target.exists() or not depends.exists():
+        return False
+    sources = depends.read_text(encoding="utf-8").replace("\\\n", " ").split()[1:]
+    made = target.stat().st_mtime
+    return all(Path(source).exists() and Path(source).stat().st_mtime < made for source in sources)
 
 
 setup(

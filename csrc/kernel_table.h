@@ -1,5 +1,6 @@
 /* The table of kernels: one pointer for each line of kernels.inc, for float and for double, and the tile sizes that the
- * blocking in ops/ needs to know.  Each file in isa/ exports one. */
+ * blocking in ops/ needs to know.  families/table.c defines one for each
+ * instruction set. */
 #ifndef FC_KERNEL_TABLE_H
 #define FC_KERNEL_TABLE_H
 

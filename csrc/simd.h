@@ -1,7 +1,6 @@
 /* The vector vocabulary that kernels are written in.
  *
- * A unit in isa/ defines one of FC_ISA_AVX512, FC_ISA_AVX2, FC_ISA_NEON (or none: SSE2 on x86-64, plain GCC vectors
- * elsewhere) and includes this header.  A vector is a GCC vector type, so + - * / and comparisons are plain C; what
+ * isa.h defines FC_ISA_AVX512 or FC_ISA_AVX2 (or none: SSE2 on x86-64, NEON on AArch64, plain GCC vectors elsewhere).  A vector is a GCC vector type, so + - * / and comparisons are plain C; what
  * plain C cannot say is named here, with the suffix of the element type: f32 or f64.
  *
  *   vec_f32, ivec_f32        a vector of floats; the integer vector of the same shape (comparisons give 0 or -1 lanes)

@@ -29,7 +29,7 @@ static void FC(avg_global)(const real *x, real *y, ptrdiff_t n, real divisor, pt
 }
 
 /* Rows begin .. end-1 of the N * C * OH rows of y. */
-static void FC(avg_pool2d_forward)(const fc_pool2d *p, const real *x, real *y, int count_include_pad, ptrdiff_t divisor,
+void KERNEL(avg_pool2d_forward)(const fc_pool2d *p, const real *x, real *y, int count_include_pad, ptrdiff_t divisor,
                                    ptrdiff_t begin, ptrdiff_t end) {
     if (FC(avg_is_global)(p)) {
         FC(avg_global)(x, y, p->H * p->W, (real)(divisor ? divisor : p->H * p->W), begin, end);
@@ -287,7 +287,7 @@ static void FC(avg_backward_global)(const real *grad_y, real *grad_x, ptrdiff_t 
     }
 }
 
-static void FC(avg_pool2d_backward)(const fc_pool2d *p, const real *grad_y, real *grad_x, int count_include_pad,
+void KERNEL(avg_pool2d_backward)(const fc_pool2d *p, const real *grad_y, real *grad_x, int count_include_pad,
                                     ptrdiff_t divisor, ptrdiff_t planes) {
     const ptrdiff_t m = p->H * p->W, n = p->OH * p->OW;
     FC(avg_strip) strip = {.p = p, .count_include_pad = count_include_pad, .divisor = (real)divisor};

@@ -10,12 +10,7 @@
  * P is up to CONV_POSITIONS neighbours in a row; narrow outputs take two rows at a time.  At the end the tile is
  * transposed, so that y is written in rows. */
 
-#ifndef CONV_POSITIONS
-#if defined(FC_ISA_AVX512) || defined(__aarch64__)
-#define CONV_POSITIONS 14 /* 28 of 32 registers accumulate */
-#else
-#define CONV_POSITIONS 6 /* 12 of 16 */
-#endif
+#ifndef TILE_ROWS
 /* A tile's buffer holds a whole number of LANES x LANES squares of positions. */
 #define TILE_ROWS 16
 #endif
@@ -107,7 +102,7 @@ static void FC(channels_store)(const fc_correlation *job, int kv, int pr, int pc
 }
 
 /* All rows and columns of the job for one block of kv * LANES output channels. */
-static void FC(correlate_channels)(const fc_correlation *job, int kv, const real *x, const real *w, const real *bias,
+void KERNEL(correlate_channels)(const fc_correlation *job, int kv, const real *x, const real *w, const real *bias,
                                    real *y) {
     real tile[(TILE_ROWS + LANES) * 2 * LANES] __attribute__((aligned(64)));
     memset(tile, 0, sizeof tile); /* rows past the last position are transposed too, though never stored */

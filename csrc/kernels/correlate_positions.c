@@ -80,7 +80,7 @@ static const FC(positions_tile) FC(positions_tiles)[9][9] = {TILES(TILE_ENTRY)};
 #undef TILE_ENTRY
 
 /* Positions 0 .. n-1 for one block of kr output channels. */
-static void FC(correlate_positions)(const fc_correlation *job, int kr, ptrdiff_t n, const real *x, const real *w,
+void KERNEL(correlate_positions)(const fc_correlation *job, int kr, ptrdiff_t n, const real *x, const real *w,
                                     const real *bias, real *y) {
     const ptrdiff_t whole = most_vectors[kr] * LANES;
     for (ptrdiff_t p = 0; p < n; p += whole) {

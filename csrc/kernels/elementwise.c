@@ -7,7 +7,7 @@
  * All of them are bound by memory: a plain loop over vectors, then one masked vector for the tail, so that a element's
  * result does not depend on its place in the array. */
 
-static void FC(relu_forward)(const real *x, real *y, ptrdiff_t n) {
+void KERNEL(relu_forward)(const real *x, real *y, ptrdiff_t n) {
     const vec zero = {0};
     ptrdiff_t i = 0;
 #pragma GCC unroll 4
@@ -15,7 +15,7 @@ static void FC(relu_forward)(const real *x, real *y, ptrdiff_t n) {
     if (i < n) vec_store_n(y + i, vec_max(zero, vec_load_n(x + i, (int)(n - i))), (int)(n - i));
 }
 
-static void FC(relu_backward)(const real *grad_y, const real *x, real *grad_x, ptrdiff_t n) {
+void KERNEL(relu_backward)(const real *grad_y, const real *x, real *grad_x, ptrdiff_t n) {
     const vec zero = {0};
     ptrdiff_t i = 0;
 #pragma GCC unroll 4
@@ -48,7 +48,7 @@ FC_INLINE uvec fc_hash(uvec h, uint32_t add, uint32_t low) {
 
 /* mask[i] of the units first .. first + n - 1, whose numbers share their upper 32 bits.  Lanes are 32 bits wide for
  * double too, so that both types drop the same units. */
-static void FC(dropout_mask)(uint8_t *mask, uint64_t first, ptrdiff_t n, uint64_t seed, uint32_t threshold) {
+void KERNEL(dropout_mask)(uint8_t *mask, uint64_t first, ptrdiff_t n, uint64_t seed, uint32_t threshold) {
     enum { LANES_32 = FC_VBYTES / 4 };
     const uint32_t low = (uint32_t)seed;
     const uint32_t add = (uint32_t)(seed >> 32) ^ ((uint32_t)(first >> 32) * 0x85EBCA6Bu);
@@ -60,7 +60,7 @@ static void FC(dropout_mask)(uint8_t *mask, uint64_t first, ptrdiff_t n, uint64_
 }
 
 /* A dropped element is 0 even where x is NaN or inf. */
-static void FC(dropout_apply)(const real *x, const uint8_t *mask, real *y, ptrdiff_t n, real scale) {
+void KERNEL(dropout_apply)(const real *x, const uint8_t *mask, real *y, ptrdiff_t n, real scale) {
     const vec zero = {0}, factor = vec_set1(scale);
     ptrdiff_t i = 0;
 #pragma GCC unroll 4
@@ -74,7 +74,7 @@ static void FC(dropout_apply)(const real *x, const uint8_t *mask, real *y, ptrdi
 }
 
 /* One mask byte for each run of `unit` elements. */
-static void FC(dropout_apply_units)(const real *x, const uint8_t *mask, real *y, ptrdiff_t units, ptrdiff_t unit,
+void KERNEL(dropout_apply_units)(const real *x, const uint8_t *mask, real *y, ptrdiff_t units, ptrdiff_t unit,
                                     real scale) {
     const vec factor = vec_set1(scale);
     for (ptrdiff_t u = 0; u < units; u++, x += unit, y += unit) {
@@ -89,7 +89,7 @@ static void FC(dropout_apply_units)(const real *x, const uint8_t *mask, real *y,
 }
 
 /* n bytes of one image */
-static void FC(gather_image)(const uint8_t *image, real *y, ptrdiff_t n, real scale, real offset) {
+void KERNEL(gather_image)(const uint8_t *image, real *y, ptrdiff_t n, real scale, real offset) {
     const vec factor = vec_set1(scale), shift = vec_set1(offset);
     ptrdiff_t i = 0;
 #pragma GCC unroll 4

@@ -70,7 +70,7 @@ __attribute__((noinline)) static void FC(dot_edge)(int mr, int nr, const real *a
 #undef DOT_CASE
 
 /* start: n numbers to begin the sums of a row with, or NULL to add to what c holds. */
-static void FC(dot_products)(ptrdiff_t m, ptrdiff_t n, ptrdiff_t length, const real *a, ptrdiff_t lda, const real *b,
+void KERNEL(dot_products)(ptrdiff_t m, ptrdiff_t n, ptrdiff_t length, const real *a, ptrdiff_t lda, const real *b,
                              ptrdiff_t ldb, const real *start, real *c, ptrdiff_t ldc) {
     for (ptrdiff_t j = 0; j < n; j += DOT_COLS) {
         const int nr = (int)(n - j < DOT_COLS ? n - j : DOT_COLS);
@@ -123,7 +123,7 @@ FC_INLINE void FC(outer_rows)(const int mr, const int nv, ptrdiff_t n, ptrdiff_t
         else FC(outer_rows)(mr, 1, n, length, at, lda, b, ldb, add, to, ldc);              \
         break;
 
-static void FC(outer_products)(ptrdiff_t m, ptrdiff_t n, ptrdiff_t length, const real *a, ptrdiff_t lda, const real *b,
+void KERNEL(outer_products)(ptrdiff_t m, ptrdiff_t n, ptrdiff_t length, const real *a, ptrdiff_t lda, const real *b,
                                ptrdiff_t ldb, int add, real *c, ptrdiff_t ldc) {
     /* Rows in tiles as equal as can be. */
     const ptrdiff_t tiles = (m + OUTER_ROWS - 1) / OUTER_ROWS;

@@ -40,7 +40,7 @@ static void FC(max_pool_plain)(const fc_pool2d *p, const real *x, real *y, int64
 }
 
 /* Rows begin .. end-1 of the N * C * OH rows of y. */
-static void FC(max_pool2d_forward)(const fc_pool2d *p, const real *x, real *y, uint8_t *winners, int64_t *indices,
+void KERNEL(max_pool2d_forward)(const fc_pool2d *p, const real *x, real *y, uint8_t *winners, int64_t *indices,
                                    ptrdiff_t begin, ptrdiff_t end) {
     const int in_plane = !winners && indices;
     const FC(pool) job = {.p = p, .x = x, .x_end = x + p->N * p->C * p->H * p->W, .y = y, .winners = winners,
@@ -55,7 +55,7 @@ static void FC(max_pool2d_forward)(const fc_pool2d *p, const real *x, real *y, u
     if (winners && indices) FC(max_pool_widen)(p, winners, indices, begin, end);
 }
 
-static void FC(max_pool2d_backward_winners)(const fc_pool2d *p, const real *grad_y, const uint8_t *winners,
+void KERNEL(max_pool2d_backward_winners)(const fc_pool2d *p, const real *grad_y, const uint8_t *winners,
                                             real *grad_x, ptrdiff_t planes) {
     if (FC(pool_is_2x2)(p)) {
         FC(backward_2x2)(p, grad_y, winners, grad_x, planes, 0, 1);
@@ -81,7 +81,7 @@ static void FC(max_pool2d_backward_winners)(const fc_pool2d *p, const real *grad
 }
 
 /* The same from places in the plane; -1 when one lies outside. */
-static int FC(max_pool2d_backward)(const real *grad_y, const int64_t *indices, real *grad_x, ptrdiff_t planes,
+int KERNEL(max_pool2d_backward)(const real *grad_y, const int64_t *indices, real *grad_x, ptrdiff_t planes,
                                    ptrdiff_t n, ptrdiff_t m) {
     for (ptrdiff_t plane = 0; plane < planes; plane++, grad_y += n, indices += n, grad_x += m) {
         memset(grad_x, 0, (size_t)m * sizeof *grad_x);

@@ -19,7 +19,7 @@ FC_INLINE vec FC(sgd_vector)(const fc_sgd *s, vec p, vec g, vec *velocity) {
     return vec_fma(vec_set1((real)-s->lr), g, p);
 }
 
-static void FC(sgd_step)(const fc_sgd *s, real *param, const real *grad, real *velocity, ptrdiff_t n) {
+void KERNEL(sgd_step)(const fc_sgd *s, real *param, const real *grad, real *velocity, ptrdiff_t n) {
     ptrdiff_t i = 0;
     if (velocity) {
         for (; i + LANES <= n; i += LANES) {
@@ -50,7 +50,7 @@ FC_INLINE vec FC(adam_vector)(const fc_adam *a, vec p, vec g, vec *m, vec *v) {
     return p - vec_set1((real)a->step_size) * *m / denominator;
 }
 
-static void FC(adam_step)(const fc_adam *a, real *param, const real *grad, real *exp_avg, real *exp_avg_sq,
+void KERNEL(adam_step)(const fc_adam *a, real *param, const real *grad, real *exp_avg, real *exp_avg_sq,
                           ptrdiff_t n) {
     ptrdiff_t i = 0;
     for (; i + LANES <= n; i += LANES) {

@@ -8,14 +8,6 @@
  *
  *   g [position][kv * LANES], a transposed band of grad_y;  sum [c][l][s][kv * LANES], added to */
 
-#ifndef OUTER_BUDGET
-#if defined(FC_ISA_AVX512) || defined(__aarch64__)
-#define OUTER_BUDGET 14 /* broadcast values in flight, times 2 vectors: 28 registers */
-#else
-#define OUTER_BUDGET 6
-#endif
-#endif
-
 FC_INLINE void FC(outer_sum)(const int kv, const int np, const int nc, const fc_outer *job, const real *const *line,
                              const real *g, real *const *sum) {
     vec acc[OUTER_BUDGET][2];
@@ -79,7 +71,7 @@ TILES(TILE, 2)
 static const FC(outer_tile) FC(outer_tiles)[2][MOST_TAPS + 1][OUTER_BUDGET + 1] = {TILES(TILE_ENTRY, 1) TILES(TILE_ENTRY, 2)};
 
 /* All lines of all channels, in groups that fill the registers. */
-static void FC(outer_taps)(const fc_outer *job, int kv, const real *x, const real *g, real *sum) {
+void KERNEL(outer_taps)(const fc_outer *job, int kv, const real *x, const real *g, real *sum) {
     const ptrdiff_t total = job->C * job->L;
     for (ptrdiff_t s = 0; s < job->S;) {
         const ptrdiff_t runs = (job->S - s + MOST_TAPS - 1) / MOST_TAPS;

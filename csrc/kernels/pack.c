@@ -2,7 +2,7 @@
 
 /* to[order[c]][r] = from[r][c] for r < width, c < cols; rows past `rows` count as zero.  width <= LANES.
  * from: rows `from_row` apart; to: rows `to_row` apart; order NULL means order[c] = c. */
-static void FC(transpose)(const real *from, ptrdiff_t from_row, int rows, ptrdiff_t cols, real *to, ptrdiff_t to_row,
+void KERNEL(transpose)(const real *from, ptrdiff_t from_row, int rows, ptrdiff_t cols, real *to, ptrdiff_t to_row,
                           int width, const ptrdiff_t *order) {
     for (ptrdiff_t c = 0; c < cols; c += LANES) {
         const int n = cols - c < LANES ? (int)(cols - c) : LANES;
@@ -37,7 +37,7 @@ static void FC(transpose)(const real *from, ptrdiff_t from_row, int rows, ptrdif
 }
 
 /* to[k][p] = from[p][k] for p < n, k < channels <= LANES: channels last to rows, a square block at a time. */
-static void FC(to_rows)(const real *from, ptrdiff_t from_row, ptrdiff_t n, int channels, real *to, ptrdiff_t to_row) {
+void KERNEL(to_rows)(const real *from, ptrdiff_t from_row, ptrdiff_t n, int channels, real *to, ptrdiff_t to_row) {
     vec block[LANES];
     ptrdiff_t p = 0;
     for (; channels == LANES && p + LANES <= n; p += LANES) {
@@ -49,13 +49,13 @@ static void FC(to_rows)(const real *from, ptrdiff_t from_row, ptrdiff_t n, int c
     }
     for (; p < n; p += LANES) {
         const int rows = n - p < LANES ? (int)(n - p) : LANES;
-        FC(transpose)(from + p * from_row, from_row, rows, channels, to + p, to_row, rows, NULL);
+        KERNEL(transpose)(from + p * from_row, from_row, rows, channels, to + p, to_row, rows, NULL);
     }
 }
 
 /* A box of one image with its border, as [row][column][channel]: row r, column j of `to` are row first + r, column
  * left + j of from (C, H, W), zero outside and for channels >= C; channels is a multiple of LANES. */
-static void FC(to_channels_last)(const real *from, ptrdiff_t C, ptrdiff_t H, ptrdiff_t W, ptrdiff_t first, ptrdiff_t left,
+void KERNEL(to_channels_last)(const real *from, ptrdiff_t C, ptrdiff_t H, ptrdiff_t W, ptrdiff_t first, ptrdiff_t left,
                                  ptrdiff_t rows, ptrdiff_t cols, ptrdiff_t channels, real *to) {
     const ptrdiff_t begin = left < 0 ? -left : 0, end = W - left < cols ? W - left : cols;
     for (ptrdiff_t r = 0; r < rows; r++, to += cols * channels) {
@@ -78,13 +78,13 @@ static void FC(to_channels_last)(const real *from, ptrdiff_t C, ptrdiff_t H, ptr
                 for (int i = 0; i < LANES; i++) vec_store(at + i * channels, block[i]);
             }
             if (j < end)
-                FC(transpose)(row, H * W, C - c < LANES ? (int)(C - c) : LANES, end - j, at, channels, LANES, NULL);
+                KERNEL(transpose)(row, H * W, C - c < LANES ? (int)(C - c) : LANES, end - j, at, channels, LANES, NULL);
         }
     }
 }
 
 /* 1 when none of the n numbers is infinite or NaN: x - x is 0 for finite x alone. */
-static int FC(all_finite)(const real *x, ptrdiff_t n) {
+int KERNEL(all_finite)(const real *x, ptrdiff_t n) {
     vec sum = vec_set1(0);
     ptrdiff_t i = 0;
     for (; i + LANES <= n; i += LANES) {
@@ -97,7 +97,7 @@ static int FC(all_finite)(const real *x, ptrdiff_t n) {
 }
 
 /* sum of n numbers: LANES x 4 running sums, then added pairwise in a fixed order. */
-static real FC(sum_all)(const real *x, ptrdiff_t n) {
+real KERNEL(sum_all)(const real *x, ptrdiff_t n) {
     vec s[4] = {vec_set1(0), vec_set1(0), vec_set1(0), vec_set1(0)};
     ptrdiff_t i = 0;
     for (; i + 4 * LANES <= n; i += 4 * LANES)
@@ -108,7 +108,7 @@ static real FC(sum_all)(const real *x, ptrdiff_t n) {
 }
 
 /* to[i] = sum over j < count, in order, of from[j * step + i], for i < n */
-static void FC(add_rows)(const real *from, ptrdiff_t step, ptrdiff_t count, ptrdiff_t n, real *to) {
+void KERNEL(add_rows)(const real *from, ptrdiff_t step, ptrdiff_t count, ptrdiff_t n, real *to) {
     for (ptrdiff_t i = 0; i < n; i += LANES) {
         int lanes = n - i < LANES ? (int)(n - i) : LANES;
         vec s = vec_set1(0);
@@ -120,7 +120,7 @@ static void FC(add_rows)(const real *from, ptrdiff_t step, ptrdiff_t count, ptrd
 }
 
 /* to (rows, width) = from (rows, cols), the columns past cols as zeros; width a multiple of LANES. */
-static void FC(copy_panel)(ptrdiff_t rows, ptrdiff_t cols, const real *from, ptrdiff_t from_row, real *to,
+void KERNEL(copy_panel)(ptrdiff_t rows, ptrdiff_t cols, const real *from, ptrdiff_t from_row, real *to,
                            ptrdiff_t width) {
     for (ptrdiff_t r = 0; r < rows; r++)
         for (ptrdiff_t c = 0; c < width; c += LANES) {
@@ -133,7 +133,7 @@ static void FC(copy_panel)(ptrdiff_t rows, ptrdiff_t cols, const real *from, ptr
 
 /* A plane with its border: row r of `to` (to_row apart, width numbers) is row first + r of `from` (H x W), its columns
  * starting at `left`; whatever lies outside is 0.  Writes up to a vector past the end of `to`. */
-static void FC(pad_plane)(const real *from, ptrdiff_t H, ptrdiff_t W, ptrdiff_t first, ptrdiff_t left, ptrdiff_t rows,
+void KERNEL(pad_plane)(const real *from, ptrdiff_t H, ptrdiff_t W, ptrdiff_t first, ptrdiff_t left, ptrdiff_t rows,
                           ptrdiff_t width, real *to, ptrdiff_t to_row) {
     const ptrdiff_t begin = left < 0 ? -left : 0;                 /* the columns of `to` that exist in `from` */
     const ptrdiff_t end = W - left < width ? W - left : width;
@@ -149,7 +149,7 @@ static void FC(pad_plane)(const real *from, ptrdiff_t H, ptrdiff_t W, ptrdiff_t 
 
 /* to[r * cols + j] = from[first + r * row_step][left + j * col_step], 0 outside H x W: one of the shifted copies of
  * correlate_positions.  Writes up to a vector past the end of `to`. */
-static void FC(shift_plane)(const real *from, ptrdiff_t H, ptrdiff_t W, ptrdiff_t first, ptrdiff_t row_step,
+void KERNEL(shift_plane)(const real *from, ptrdiff_t H, ptrdiff_t W, ptrdiff_t first, ptrdiff_t row_step,
                             ptrdiff_t left, ptrdiff_t col_step, ptrdiff_t rows, ptrdiff_t cols, real *to) {
     ptrdiff_t begin = left < 0 ? (-left + col_step - 1) / col_step : 0;
     ptrdiff_t end = W > left ? (W - left + col_step - 1) / col_step : 0;
@@ -172,7 +172,7 @@ static void FC(shift_plane)(const real *from, ptrdiff_t H, ptrdiff_t W, ptrdiff_
 }
 
 /* 1 when all |x| <= limit; NaN is not. */
-static int FC(all_within)(const real *x, ptrdiff_t n, real limit) {
+int KERNEL(all_within)(const real *x, ptrdiff_t n, real limit) {
     const vec high = vec_set1(limit), low = vec_set1(-limit);
     ivec good = vec_set1(0) == vec_set1(0);
     ptrdiff_t i = 0;

@@ -107,7 +107,7 @@ FC_INLINE real FC(sum_exp)(const real *x, real m, real *y, ptrdiff_t n) {
     return vec_sum(total);
 }
 
-static void FC(softmax_forward)(const real *x, real *y, ptrdiff_t rows, ptrdiff_t n, int log) {
+void KERNEL(softmax_forward)(const real *x, real *y, ptrdiff_t rows, ptrdiff_t n, int log) {
     for (ptrdiff_t row = 0; row < rows; row++, x += n, y += n) {
         const real m = FC(row_max)(x, n);
         const real sum = FC(sum_exp)(x, m, log ? NULL : y, n);
@@ -120,7 +120,7 @@ static void FC(softmax_forward)(const real *x, real *y, ptrdiff_t rows, ptrdiff_
 }
 
 /* softmax: grad_x = y * (grad_y - sum grad_y * y);  log: grad_x = grad_y - exp(y) * sum grad_y */
-static void FC(softmax_backward)(const real *grad_y, const real *y, real *grad_x, ptrdiff_t rows, ptrdiff_t n,
+void KERNEL(softmax_backward)(const real *grad_y, const real *y, real *grad_x, ptrdiff_t rows, ptrdiff_t n,
                                  int log) {
     for (ptrdiff_t row = 0; row < rows; row++, grad_y += n, y += n, grad_x += n) {
         const vec sum = vec_set1(vec_sum(FC(sum_products)(grad_y, log ? NULL : y, n)));
@@ -142,7 +142,7 @@ FC_INLINE real FC(smoothing_loss)(const real *x, const real *weight, real m, rea
     return vec_sum(sum);
 }
 
-static void FC(cross_entropy_forward)(const fc_cross_entropy *job, const real *x, const int64_t *target,
+void KERNEL(cross_entropy_forward)(const fc_cross_entropy *job, const real *x, const int64_t *target,
                                       const real *weight, real *losses, ptrdiff_t rows) {
     const ptrdiff_t n = job->n;
     const real a = (real)job->label_smoothing, keep = (real)(1 - job->label_smoothing);
@@ -161,7 +161,7 @@ static void FC(cross_entropy_forward)(const fc_cross_entropy *job, const real *x
 
 /* With each class's share of the loss, share[c] = a/n w[c] + (c == target) (1 - a) w[target]:
  * grad_x[c] = scale * (p[c] * sum share - share[c]) */
-static void FC(cross_entropy_backward)(const fc_cross_entropy *job, const real *scale, const real *x,
+void KERNEL(cross_entropy_backward)(const fc_cross_entropy *job, const real *scale, const real *x,
                                        const int64_t *target, const real *weight, real *grad_x, ptrdiff_t rows) {
     const ptrdiff_t n = job->n;
     const real each = (real)(job->label_smoothing / (double)n);

@@ -16,7 +16,7 @@
  * Arrays with xi in front have their 16 planes `plane` elements apart. */
 
 /* x (2 * tiles_h + 2, 2 * tiles_w + 2, channels) -> v [xi][tile][channels]; channels a multiple of LANES */
-static void FC(winograd_input)(ptrdiff_t tiles_h, ptrdiff_t tiles_w, ptrdiff_t channels, const real *x, real *v,
+void KERNEL(winograd_input)(ptrdiff_t tiles_h, ptrdiff_t tiles_w, ptrdiff_t channels, const real *x, real *v,
                                ptrdiff_t plane) {
     const ptrdiff_t row = (2 * tiles_w + 2) * channels;
     for (ptrdiff_t i = 0; i < tiles_h; i++)
@@ -44,7 +44,7 @@ static void FC(winograd_input)(ptrdiff_t tiles_h, ptrdiff_t tiles_w, ptrdiff_t c
 }
 
 /* One xi: m [tile][kv * LANES] = v [tile][channels] times u [c][kv * LANES], c < C <= channels */
-static void FC(winograd_multiply)(ptrdiff_t tiles, ptrdiff_t C, ptrdiff_t channels, int kv, const real *v, const real *u,
+void KERNEL(winograd_multiply)(ptrdiff_t tiles, ptrdiff_t C, ptrdiff_t channels, int kv, const real *v, const real *u,
                                   real *m) {
     static const ptrdiff_t here[1] = {0};
     static const real zeros[2 * LANES];
@@ -58,7 +58,7 @@ static void FC(winograd_multiply)(ptrdiff_t tiles, ptrdiff_t C, ptrdiff_t channe
 }
 
 /* m [xi][tile][width] + bias [width] -> y (2 * tiles_h, 2 * tiles_w, width), A^T m A */
-static void FC(winograd_output)(ptrdiff_t tiles_h, ptrdiff_t tiles_w, int width, const real *m, ptrdiff_t plane,
+void KERNEL(winograd_output)(ptrdiff_t tiles_h, ptrdiff_t tiles_w, int width, const real *m, ptrdiff_t plane,
                                 const real *bias, real *y) {
     const ptrdiff_t row = 2 * tiles_w * width;
     for (ptrdiff_t i = 0; i < tiles_h; i++)
@@ -83,7 +83,7 @@ static void FC(winograd_output)(ptrdiff_t tiles_h, ptrdiff_t tiles_w, int width,
 }
 
 /* w [c][9][width] -> u [xi][c][width], G w G^T */
-static void FC(winograd_weights)(ptrdiff_t C, int width, const real *w, real *u, ptrdiff_t plane) {
+void KERNEL(winograd_weights)(ptrdiff_t C, int width, const real *w, real *u, ptrdiff_t plane) {
     const vec half = vec_set1((real)0.5);
     for (ptrdiff_t c = 0; c < C; c++)
         for (int k = 0; k < width; k += LANES) {
@@ -106,7 +106,7 @@ static void FC(winograd_weights)(ptrdiff_t C, int width, const real *w, real *u,
 }
 
 /* gy (2 * tiles_h, 2 * tiles_w, channels) -> g [xi][tile][channels], A gy A^T */
-static void FC(winograd_grad_y)(ptrdiff_t tiles_h, ptrdiff_t tiles_w, ptrdiff_t channels, const real *gy, real *g,
+void KERNEL(winograd_grad_y)(ptrdiff_t tiles_h, ptrdiff_t tiles_w, ptrdiff_t channels, const real *gy, real *g,
                                 ptrdiff_t plane) {
     const ptrdiff_t row = 2 * tiles_w * channels;
     for (ptrdiff_t i = 0; i < tiles_h; i++)
@@ -131,7 +131,7 @@ static void FC(winograd_grad_y)(ptrdiff_t tiles_h, ptrdiff_t tiles_w, ptrdiff_t 
 }
 
 /* sums [xi][width] of one channel c -> to [9][width], G^T s G */
-static void FC(winograd_grad_weight)(int width, const real *sums, ptrdiff_t plane, real *to) {
+void KERNEL(winograd_grad_weight)(int width, const real *sums, ptrdiff_t plane, real *to) {
     const vec half = vec_set1((real)0.5);
     for (int k = 0; k < width; k += LANES) {
         vec t[3][4];

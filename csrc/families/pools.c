@@ -1,0 +1,10 @@
+/* Pooling. */
+#define FC_SOURCE_1 "../kernels/sums.c"
+#define FC_SOURCE_2 "../kernels/pool2d_common.c"
+#define FC_SOURCE_3 "../kernels/pool2d_rows.c"
+#define FC_SOURCE_4 "../kernels/pool2d_planes.c"
+#define FC_SOURCE_5 "../kernels/pool2d_2x2.c"
+#define FC_SOURCE_6 "../kernels/pool2d.c"
+#define FC_SOURCE_7 "../kernels/max_pool2d.c"
+#define FC_SOURCE_8 "../kernels/avg_pool2d.c"
+#include "each_type.h"
