@@ -14,5 +14,7 @@
 #include "avg_pool2d.c"
 #include "linear.c"
 #include "correlate.c"
+#include "weights.c"
 #include "winograd.c"
+#include "winograd_grad.c"
 #include "conv2d.c"
