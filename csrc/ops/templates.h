@@ -17,4 +17,5 @@
 #include "weights.c"
 #include "winograd.c"
 #include "winograd_grad.c"
+#include "phases.c"
 #include "conv2d.c"
