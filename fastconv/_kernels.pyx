@@ -67,6 +67,7 @@ cdef extern from "fastconv.h" nogil:
     ctypedef struct fc_conv2d:
         ptrdiff_t N, C, H, W, K, R, S, OH, OW
         ptrdiff_t stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w, groups
+        int precision
     ctypedef struct fc_pool2d:
         ptrdiff_t N, C, H, W, OH, OW
         ptrdiff_t kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w
@@ -336,6 +337,15 @@ cdef void *typed(object a, int num) except? NULL:
 
 # -- convolution -----------------------------------------------------------------------------------------------------
 
+cdef int float32_precision = 0
+
+
+def set_precision(int level):
+    """0 'highest', 1 'high', 2 'medium': what convolutions of float32 that begin from now on may do."""
+    global float32_precision
+    float32_precision = level
+
+
 @cython.final
 @cython.freelist(8)
 cdef class Conv2dProblem:
@@ -346,7 +356,7 @@ cdef class Conv2dProblem:
                  ptrdiff_t OH, ptrdiff_t OW, ptrdiff_t stride_h, ptrdiff_t stride_w, ptrdiff_t pad_top,
                  ptrdiff_t pad_left, ptrdiff_t dilation_h, ptrdiff_t dilation_w, ptrdiff_t groups):
         self.p = fc_conv2d(N, C, H, W, K, R, S, OH, OW, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w,
-                           groups)
+                           groups, float32_precision)
 
     def __getattr__(self, name):
         cdef dict fields = self.p
