@@ -113,7 +113,8 @@ def _group_quota(group: Path) -> int:
 # -- the number in use -------------------------------------------------------------------------------------------------
 
 _num_threads = default_num_threads()
-_kernels.set_threads(_num_threads)  # which quick calls read in C
+_set_in_c = _kernels.set_threads  # for quick calls
+_set_in_c(_num_threads)
 _single = False  # this process was forked from one whose pool of threads could not be paused
 
 
@@ -211,7 +212,7 @@ class threads:
 def _use(n: int) -> None:
     global _num_threads
     _num_threads = n
-    _kernels.set_threads(n)
+    _set_in_c(n)
 
 
 def _checked(op: str, n: object) -> int:

@@ -1,4 +1,4 @@
-"""Quick calls (fastconv/_quick.pxi): they recognise what they may, give what the checked way gives, and nothing else."""
+"""Quick calls (fastconv/_quick.pxi): they recognise what they may and nothing else, and give the checked way's bits."""
 
 import gc
 from collections.abc import Callable
