@@ -15,14 +15,14 @@
  *
  * Arrays with xi in front have their 16 planes `plane` elements apart. */
 
-/* x (2 * tiles_h + 2, 2 * tiles_w + 2, channels) -> v [xi][tile][channels]; channels a multiple of LANES */
+/* x (2 * tiles_h + 2, 2 * tiles_w + 2, channels) -> v [xi][tile][v_row]; channels a multiple of LANES */
 void KERNEL(winograd_input)(ptrdiff_t tiles_h, ptrdiff_t tiles_w, ptrdiff_t channels, const real *x, real *v,
-                               ptrdiff_t plane) {
+                            ptrdiff_t v_row, ptrdiff_t plane) {
     const ptrdiff_t row = (2 * tiles_w + 2) * channels;
     for (ptrdiff_t i = 0; i < tiles_h; i++)
         for (ptrdiff_t j = 0; j < tiles_w; j++) {
             const real *tile = x + 2 * i * row + 2 * j * channels;
-            real *to = v + (i * tiles_w + j) * channels;
+            real *to = v + (i * tiles_w + j) * v_row;
             for (ptrdiff_t c = 0; c < channels; c += LANES) {
                 vec t[4][4];
 #pragma GCC unroll 4
@@ -105,15 +105,15 @@ void KERNEL(winograd_weights)(ptrdiff_t C, int width, const real *w, real *u, pt
         }
 }
 
-/* gy (2 * tiles_h, 2 * tiles_w, channels) -> g [xi][tile][channels], A gy A^T */
+/* gy (2 * tiles_h, 2 * tiles_w, channels) -> g [xi][tile][g_row], A gy A^T */
 void KERNEL(winograd_grad_y)(ptrdiff_t tiles_h, ptrdiff_t tiles_w, ptrdiff_t channels, const real *gy, real *g,
-                                ptrdiff_t plane) {
+                             ptrdiff_t g_row, ptrdiff_t plane) {
     const ptrdiff_t row = 2 * tiles_w * channels;
     for (ptrdiff_t i = 0; i < tiles_h; i++)
         for (ptrdiff_t j = 0; j < tiles_w; j++)
             for (ptrdiff_t k = 0; k < channels; k += LANES) {
                 const real *from = gy + 2 * i * row + 2 * j * channels + k;
-                real *to = g + (i * tiles_w + j) * channels + k;
+                real *to = g + (i * tiles_w + j) * g_row + k;
                 vec t[4][2];
 #pragma GCC unroll 2
                 for (int s = 0; s < 2; s++) {

@@ -14,5 +14,8 @@
 #include "avg_pool2d.c"
 #include "linear.c"
 #include "correlate.c"
+#include "weights.c"
 #include "winograd.c"
+#include "winograd_grad.c"
+#include "phases.c"
 #include "conv2d.c"
