@@ -2,7 +2,8 @@
 """The compiled module: a thin function per entry point of csrc/fastconv.h, and NumPy arrays backed by its memory cache.
 
 Nothing here checks shapes or decides anything: fastconv.ops validates first.  What it does check is what would corrupt
-memory if a caller inside the package were wrong: that arrays are C-contiguous and of one dtype.
+memory if a caller inside the package were wrong: that arrays are C-contiguous and of one dtype.  The exception is
+_quick.pxi, which recognises common calls and takes them past the validation.
 """
 
 import os
@@ -333,6 +334,9 @@ cdef void *typed(object a, int num) except? NULL:
     if not isinstance(a, np.ndarray) or np.PyArray_TYPE(a) != num or not np.PyArray_IS_C_CONTIGUOUS(a):
         raise TypeError("kernels take C-contiguous arrays of the documented integer type")
     return np.PyArray_DATA(a)
+
+
+include "_quick.pxi"
 
 
 # -- convolution -----------------------------------------------------------------------------------------------------
