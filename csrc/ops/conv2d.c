@@ -228,7 +228,9 @@ static FC(correlation) FC(phase_correlation)(const fc_conv2d *p, const FC(phase)
 size_t FC(conv2d_grad_x_workspace)(const fc_conv2d *p, int threads) {
     if (FC(phases_pay)(p)) {
         const fc_conv2d s = FC(phases_of)(p);
-        return FC(plan_phases)(p, NULL).bytes + FC(conv2d_grad_x_workspace)(&s, threads);
+        const size_t sparse = FC(sparse_fits)(p) ? FC(plan_sparse)(p, 0, NULL, threads).bytes : 0;
+        const size_t bytes = FC(plan_phases)(p, NULL).bytes + FC(conv2d_grad_x_workspace)(&s, threads);
+        return bytes > sparse ? bytes : sparse;
     }
     FC(grad_x_plan) f = FC(plan_grad_x)(p, NULL);
     size_t most = 0;
@@ -240,11 +242,17 @@ size_t FC(conv2d_grad_x_workspace)(const fc_conv2d *p, int threads) {
             const size_t bytes = FC(run_workspace)(&q, &f.b, f.winograd, threads);
             if (bytes > most) most = bytes;
         }
-    return f.bytes + most;
+    const size_t sparse = FC(sparse_fits)(p) ? FC(plan_sparse)(p, 0, NULL, threads).bytes : 0;
+    return f.bytes + most > sparse ? f.bytes + most : sparse;
 }
 
 void FC(conv2d_grad_x)(const fc_conv2d *p, const real *grad_y, const real *weight, real *grad_x, void *workspace,
                        int threads) {
+    if (FC(sparse_pays)(p, SPARSE_SHARE_X, grad_y, NULL, weight, threads)) {
+        const FC(sparse_plan) f = FC(plan_sparse)(p, 0, workspace, threads);
+        FC(sparse_grad_x)(p, &f, grad_y, weight, grad_x, threads);
+        return;
+    }
     if (FC(phases_pay)(p)) {
         const fc_conv2d s = FC(phases_of)(p);
         const FC(phases_plan) f = FC(plan_phases)(p, workspace);
@@ -356,11 +364,15 @@ static FC(grad_weight_plan) FC(plan_grad_weight)(const fc_conv2d *p, void *works
 size_t FC(conv2d_grad_weight_workspace)(const fc_conv2d *p, int threads) {
     if (FC(phases_pay)(p)) {
         const fc_conv2d s = FC(phases_of)(p);
-        return FC(plan_phases)(p, NULL).bytes + FC(conv2d_grad_weight_workspace)(&s, threads);
+        const size_t sparse = FC(sparse_fits)(p) ? FC(plan_sparse)(p, 1, NULL, threads).bytes : 0;
+        const size_t bytes = FC(plan_phases)(p, NULL).bytes + FC(conv2d_grad_weight_workspace)(&s, threads);
+        return bytes > sparse ? bytes : sparse;
     }
     const size_t direct = FC(plan_grad_weight)(p, NULL, threads).bytes;
     const size_t winograd = FC(use_winograd)(p, 1) ? FC(plan_winograd_grad)(p, FC(use_winograd)(p, 1), NULL, threads).bytes : 0;
-    return direct > winograd ? direct : winograd;
+    const size_t sparse = FC(sparse_fits)(p) ? FC(plan_sparse)(p, 1, NULL, threads).bytes : 0;
+    const size_t most = direct > winograd ? direct : winograd;
+    return most > sparse ? most : sparse;
 }
 
 /* The plain way, with a look at the border: for a grad_y that is not finite, which must not meet the padding's zeros. */
@@ -431,6 +443,11 @@ static void FC(grad_weight_finish)(const fc_conv2d *p, const FC(grad_weight_plan
 
 void FC(conv2d_grad_weight)(const fc_conv2d *p, const real *grad_y, const real *x, real *grad_weight, void *workspace,
                             int threads) {
+    if (FC(sparse_pays)(p, SPARSE_SHARE_WEIGHT, grad_y, x, NULL, threads)) {
+        const FC(sparse_plan) f = FC(plan_sparse)(p, 1, workspace, threads);
+        FC(sparse_grad_weight)(p, &f, grad_y, x, grad_weight, threads);
+        return;
+    }
     if (FC(phases_pay)(p)) {
         const fc_conv2d s = FC(phases_of)(p);
         const FC(phases_plan) f = FC(plan_phases)(p, workspace);

@@ -18,4 +18,5 @@
 #include "winograd.c"
 #include "winograd_grad.c"
 #include "phases.c"
+#include "sparse.c"
 #include "conv2d.c"
