@@ -102,7 +102,7 @@ static FC(bands) FC(choose_bands)(const FC(correlation) *q, const FC(blocks) *b,
     /* Enough tasks for the threads; the result is the same for any band. */
     const ptrdiff_t tasks = q->images * q->groups;
     while (rows > 4 && tasks * ((q->rows + rows - 1) / rows) < 2 * threads) rows = (rows + 1) / 2;
-    if (q->after && rows < q->rows) rows += rows & 1; /* whole windows in a band */
+    if (q->after) rows = FC(after_rows)(q->rows, rows, b->width * q->cols);
     d.band = rows;
     d.bands = (q->rows + rows - 1) / rows;
     d.x_rows = FC(rows_for)(q, b, rows);
@@ -117,7 +117,6 @@ static FC(bands) FC(choose_bands)(const FC(correlation) *q, const FC(blocks) *b,
     d.scratch = (d.scratch + 15) & ~(size_t)15;
     /* Positions: y of one block, where it can't be written as it comes. */
     if (b->positions) d.scratch += (size_t)(b->width * rows * q->cols + 8 * kernels.lanes);
-    d.scratch += FC(finish_scratch)(q->after, b->width, rows, q->cols);
     return d;
 }
 
@@ -248,8 +247,8 @@ static void FC(correlate)(const FC(correlation) *q, const FC(blocks) *b, int fin
                 kernels.correlate_positions(&job, b->width, n, from, wb + q->w_first * b->width, bb,
                                             scattered ? flat : yi + k * q->y_channel);
                 if (q->after)
-                    FC(finish_band)(q->after, image * q->K + k, job.K < b->width ? job.K : b->width, i0, rows, q->cols, flat,
-                                    flat + b->width * n + 8 * kernels.lanes);
+                    FC(finish_band)(q->after, image * q->K + k, job.K < b->width ? job.K : b->width, i0, rows, q->cols,
+                                    flat);
                 for (ptrdiff_t m = 0; scattered && !q->after && m < b->width && m < job.K; m++)
                     for (ptrdiff_t i = 0; i < rows; i++)
                         for (ptrdiff_t j = 0; j < q->cols; j++)
