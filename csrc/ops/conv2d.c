@@ -126,6 +126,17 @@ static FC(forward_plan) FC(plan_forward)(const fc_conv2d *p, void *workspace) {
     return f;
 }
 
+/* The taps as steps in x, and the bias in whole blocks. */
+static void FC(forward_taps)(const fc_conv2d *p, const FC(forward_plan) *f, const real *bias) {
+    const ptrdiff_t K = p->K / p->groups, padded = f->b.blocks * f->b.width;
+    for (ptrdiff_t t = 0; t < p->R * p->S; t++) {
+        f->dy[t] = t / p->S * p->dilation_h - p->pad_top;
+        f->dx[t] = t % p->S * p->dilation_w - p->pad_left;
+    }
+    for (ptrdiff_t g = 0; g < p->groups; g++)
+        for (ptrdiff_t k = 0; k < padded; k++) f->bias[g * padded + k] = bias && k < K ? bias[g * K + k] : 0;
+}
+
 size_t FC(conv2d_forward_workspace)(const fc_conv2d *p, int threads) {
     if (FC(phases_pay)(p)) {
         const fc_conv2d s = FC(phases_of)(p);
@@ -147,13 +158,7 @@ void FC(conv2d_forward)(const fc_conv2d *p, const real *x, const real *weight, c
     }
     FC(forward_plan) f = FC(plan_forward)(p, workspace);
     const ptrdiff_t C = p->C / p->groups, K = p->K / p->groups, T = p->R * p->S;
-    for (ptrdiff_t t = 0; t < T; t++) {
-        f.dy[t] = t / p->S * p->dilation_h - p->pad_top;
-        f.dx[t] = t % p->S * p->dilation_w - p->pad_left;
-    }
-    const ptrdiff_t padded = f.b.blocks * f.b.width;
-    for (ptrdiff_t g = 0; g < p->groups; g++)
-        for (ptrdiff_t k = 0; k < padded; k++) f.bias[g * padded + k] = bias && k < K ? bias[g * K + k] : 0;
+    FC(forward_taps)(p, &f, bias);
     const FC(weights) w = {.weight = weight, .K = K, .C = C, .T = T};
     const uint8_t *left_out = NULL;
     if (f.winograd && FC(run_winograd)(&f.q, &f.b, f.winograd, &w, p->K * C * T, x, f.bias, y, f.rest, threads, &left_out)) return;

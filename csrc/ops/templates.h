@@ -13,6 +13,7 @@
 #include "max_pool2d.c"
 #include "avg_pool2d.c"
 #include "linear.c"
+#include "epilogue.c"
 #include "correlate.c"
 #include "weights.c"
 #include "winograd.c"
@@ -20,3 +21,4 @@
 #include "phases.c"
 #include "sparse.c"
 #include "conv2d.c"
+#include "fused.c"
