@@ -120,12 +120,17 @@ static FC(forward_plan) FC(plan_forward)(const fc_conv2d *p, void *workspace) {
 }
 
 size_t FC(conv2d_forward_workspace)(const fc_conv2d *p, int threads) {
+    if (FC(depthwise_pays)(p)) return 0;
     FC(forward_plan) f = FC(plan_forward)(p, NULL);
     return f.bytes + FC(run_workspace)(&f.q, &f.b, f.winograd, threads);
 }
 
 void FC(conv2d_forward)(const fc_conv2d *p, const real *x, const real *weight, const real *bias, real *y,
                         void *workspace, int threads) {
+    if (FC(depthwise_pays)(p)) {
+        FC(depthwise_forward)(p, x, weight, bias, y, threads);
+        return;
+    }
     FC(forward_plan) f = FC(plan_forward)(p, workspace);
     const ptrdiff_t C = p->C / p->groups, K = p->K / p->groups, T = p->R * p->S;
     for (ptrdiff_t t = 0; t < T; t++) {
@@ -204,6 +209,7 @@ static FC(correlation) FC(phase_correlation)(const fc_conv2d *p, const FC(phase)
 }
 
 size_t FC(conv2d_grad_x_workspace)(const fc_conv2d *p, int threads) {
+    if (FC(depthwise_pays)(p)) return 0;
     FC(grad_x_plan) f = FC(plan_grad_x)(p, NULL);
     size_t most = 0;
     for (ptrdiff_t a = 0; a < p->stride_h && a < p->H; a++)
@@ -219,6 +225,10 @@ size_t FC(conv2d_grad_x_workspace)(const fc_conv2d *p, int threads) {
 
 void FC(conv2d_grad_x)(const fc_conv2d *p, const real *grad_y, const real *weight, real *grad_x, void *workspace,
                        int threads) {
+    if (FC(depthwise_pays)(p)) {
+        FC(depthwise_grad_x)(p, grad_y, weight, grad_x, threads);
+        return;
+    }
     FC(grad_x_plan) f = FC(plan_grad_x)(p, workspace);
     const ptrdiff_t C = p->C / p->groups, K = p->K / p->groups, T = p->R * p->S;
     memset(f.bias, 0, sizeof(real) * (size_t)(p->groups * f.b.blocks * f.b.width));
@@ -315,6 +325,7 @@ static FC(grad_weight_plan) FC(plan_grad_weight)(const fc_conv2d *p, void *works
 }
 
 size_t FC(conv2d_grad_weight_workspace)(const fc_conv2d *p, int threads) {
+    if (FC(depthwise_pays)(p)) return FC(depthwise_grad_weight_workspace)(p);
     const size_t direct = FC(plan_grad_weight)(p, NULL, threads).bytes;
     const size_t winograd = FC(use_winograd_grad)(p) ? FC(plan_winograd_grad)(p, NULL, threads).bytes : 0;
     return direct > winograd ? direct : winograd;
@@ -388,6 +399,10 @@ static void FC(grad_weight_finish)(const fc_conv2d *p, const FC(grad_weight_plan
 
 void FC(conv2d_grad_weight)(const fc_conv2d *p, const real *grad_y, const real *x, real *grad_weight, void *workspace,
                             int threads) {
+    if (FC(depthwise_pays)(p)) {
+        FC(depthwise_grad_weight)(p, grad_y, x, grad_weight, workspace, threads);
+        return;
+    }
     if (FC(use_winograd_grad)(p) && p->N > 0) {
         const FC(winograd_grad_plan) w = FC(plan_winograd_grad)(p, workspace, threads);
         if (FC(winograd_grad_weight)(p, &w, grad_y, x, grad_weight, threads)) return;

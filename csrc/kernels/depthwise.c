@@ -1,0 +1,256 @@
+/* Convolution of one plane with one kernel: what depthwise and grouped convolutions with few channels are made of.
+ *
+ *   plane_correlate   y[i][j] = bias + sum over r, s of w[r][s] * x[i * stride + r - top][j * stride + s - left]
+ *   plane_spread      its adjoint for stride 2: each element of gy adds to the window of gx that it was made of
+ *   plane_outer       sum[r][s] += gy[i][j] * x[i * stride + r - top][j * stride + s - left], in LANES parts
+ *
+ * What lies outside a plane counts as 0 there.  Kernels of 3x3, 5x5 and 7x7 with stride 1 or 2 are compiled, each with
+ * loops unrolled.  Such a convolution does few operations for each element it touches, so nothing is copied, padded or
+ * rearranged first: a strip of LANES columns of y runs down the plane, each row of x is loaded once for a strip (shifted
+ * by each s), and meets the rows of y that see it, whose sums are in registers.  Only strips at the left and right edge
+ * load with masks; rows above and below x are passed over.
+ *
+ * A wide plane is worked in bands of rows, so that a row is still in L1 when the next strip comes. */
+
+enum {
+    FC(MOST_SIDE) = 7,
+    FC(BAND) = (16 << 10) / sizeof(real), /* elements of x, about */
+};
+
+/* Rows of y in a band. */
+FC_INLINE ptrdiff_t FC(plane_band)(ptrdiff_t W, ptrdiff_t stride) {
+    const ptrdiff_t rows = FC(BAND) / (W * stride);
+    return rows < 8 ? 8 : rows;
+}
+
+/* v[s] lane l = row[c + l * stride + s] for s < S, 0 outside 0 .. W-1.  v has S + 1 places.  Without `edge`, all of
+ * row[c] .. row[c + S - 2 + LANES * stride] lies in the row. */
+FC_INLINE void FC(plane_row)(const real *row, ptrdiff_t c, ptrdiff_t W, vec *v, const int S, const int stride,
+                             const int edge) {
+    const vec zero = {0};
+    if (stride == 1) {
+#pragma GCC unroll 7
+        for (int s = 0; s < S; s++) v[s] = edge ? vec_load_within(row, c + s, W, zero) : vec_load(row + c + s);
+    } else {
+#pragma GCC unroll 4
+        for (int s = 0; s < S; s += 2) {
+            const vec a = edge ? vec_load_within(row, c + s, W, zero) : vec_load(row + c + s);
+            const vec b = edge ? vec_load_within(row, c + s + LANES, W, zero) : vec_load(row + c + s + LANES);
+            vec_deinterleave(a, b, &v[s], &v[s + 1]);
+        }
+    }
+}
+
+/* Whether the strip of n columns of y from column j on needs masks. */
+FC_INLINE int FC(plane_edge)(const fc_conv2d *p, ptrdiff_t j, ptrdiff_t n, const int S, const int stride) {
+    const ptrdiff_t c = j * stride - p->pad_left;
+    return n < LANES || c < 0 || c + S - 1 + LANES * stride > p->W;
+}
+
+/* -- correlate ----------------------------------------------------------------------------------------------------- */
+
+/* Rows i0 .. i1-1 of y, columns j .. j + n - 1.  In step b, the rows b * stride .. b * stride + stride - 1 of the padded
+ * plane are read: row b of y begins, and row b - M + 1 is complete; sum[m] belongs to row b - m. */
+FC_INLINE void FC(correlate_strip)(const fc_conv2d *p, const real *x, const real *w, real bias, int add, real *y,
+                                   ptrdiff_t i0, ptrdiff_t i1, ptrdiff_t j, int n, const int R, const int S,
+                                   const int stride, const int edge) {
+    const int M = (R + stride - 1) / stride;
+    const ptrdiff_t H = p->H, W = p->W, OW = p->OW, c = j * stride - p->pad_left;
+    vec weight[FC(MOST_SIDE) * FC(MOST_SIDE)], sum[FC(MOST_SIDE)] = {{0}};
+#pragma GCC unroll 49
+    for (int t = 0; t < R * S; t++) weight[t] = vec_set1(w[t]);
+    const vec start = vec_set1(bias);
+    y += j;
+    for (ptrdiff_t b = i0; b < i1 + M - 1; b++) {
+#pragma GCC unroll 7
+        for (int m = M - 1; m > 0; m--) sum[m] = sum[m - 1];
+        sum[0] = start;
+        if (add && b < i1) sum[0] = edge ? vec_load_n(y + b * OW, n) : vec_load(y + b * OW);
+#pragma GCC unroll 2
+        for (int q = 0; q < stride; q++) {
+            const ptrdiff_t h = b * stride + q - p->pad_top;
+            if (h < 0 || h >= H) continue;
+            vec v[FC(MOST_SIDE) + 1];
+            FC(plane_row)(x + h * W, c, W, v, S, stride, edge);
+#pragma GCC unroll 7
+            for (int m = 0; m < M; m++)
+#pragma GCC unroll 7
+                for (int s = 0; s < S; s++)
+                    if (q + m * stride < R) sum[m] = vec_fma(weight[(q + m * stride) * S + s], v[s], sum[m]);
+        }
+        if (b - M + 1 < i0) continue;
+        real *to = y + (b - M + 1) * OW;
+        if (edge && n < LANES) vec_store_n(to, sum[M - 1], n);
+        else vec_store(to, sum[M - 1]);
+    }
+}
+
+FC_INLINE void FC(correlate_plane)(const fc_conv2d *p, const real *x, const real *w, real bias, int add, real *y,
+                                   const int R, const int S, const int stride) {
+    const ptrdiff_t band = FC(plane_band)(p->W, stride);
+    for (ptrdiff_t i = 0; i < p->OH; i += band) {
+        const ptrdiff_t end = p->OH - i < band ? p->OH : i + band;
+        for (ptrdiff_t j = 0; j < p->OW; j += LANES) {
+            const int n = p->OW - j < LANES ? (int)(p->OW - j) : LANES;
+            if (FC(plane_edge)(p, j, n, S, stride))
+                FC(correlate_strip)(p, x, w, bias, add, y, i, end, j, n, R, S, stride, 1);
+            else FC(correlate_strip)(p, x, w, bias, add, y, i, end, j, n, R, S, stride, 0);
+        }
+    }
+}
+
+/* The compiled sizes: CALL(side, stride) for a square kernel; `pays` in ops/depthwise.c lets no other through. */
+#define FC_EACH_SIZE(CALL)                           \
+    do {                                             \
+        if (p->R == 3 && p->stride_h == 1) CALL(3, 1); \
+        else if (p->R == 3) CALL(3, 2);              \
+        else if (p->R == 5 && p->stride_h == 1) CALL(5, 1); \
+        else if (p->R == 5) CALL(5, 2);              \
+        else if (p->stride_h == 1) CALL(7, 1);       \
+        else CALL(7, 2);                             \
+    } while (0)
+
+/* add: bias is left out, and y is added to. */
+void KERNEL(plane_correlate)(const fc_conv2d *p, const real *x, const real *w, real bias, int add, real *y) {
+#define CORRELATE(side, stride) FC(correlate_plane)(p, x, w, bias, add, y, side, side, stride)
+    FC_EACH_SIZE(CORRELATE);
+#undef CORRELATE
+}
+
+/* -- spread -------------------------------------------------------------------------------------------------------- */
+
+/* Stride 2: rows 2b and 2b + 1 of gx and their columns 2u and 2u + 1 meet different taps, those with r = t + top and
+ * s = t + left (mod 2), t being 0 or 1.  With top = 2 * k + odd, row 2b + t meets row b + k + (t + odd - r) / 2 of gy:
+ * rows b + k + odd - d for d < D.  odd_h, odd_w: whether top and left are. */
+FC_INLINE void FC(spread_strip)(const fc_conv2d *p, const real *gy, const real *w, int add, real *gx, ptrdiff_t b0,
+                                ptrdiff_t b1, ptrdiff_t u, const int side, const int odd_h, const int odd_w,
+                                const int edge) {
+    const int D = (side + 1) / 2;
+    const ptrdiff_t OH = p->OH, OW = p->OW, W = p->W, left = W - 2 * u;
+    const int n0 = left < LANES ? (int)left : LANES, n1 = left < 2 * LANES ? (int)left - n0 : LANES;
+    const ptrdiff_t row = p->pad_top / 2 + odd_h, col = u + p->pad_left / 2 + odd_w;
+    const vec zero = {0};
+    vec weight[FC(MOST_SIDE) * FC(MOST_SIDE)];
+#pragma GCC unroll 49
+    for (int t = 0; t < side * side; t++) weight[t] = vec_set1(w[t]);
+    for (ptrdiff_t b = b0; b < b1; b++) {
+        vec v[(FC(MOST_SIDE) + 1) / 2][(FC(MOST_SIDE) + 1) / 2];
+#pragma GCC unroll 4
+        for (int d = 0; d < D; d++) {
+            const ptrdiff_t i = b + row - d;
+            const real *from = gy + i * OW;
+            const int inside = i >= 0 && i < OH;
+#pragma GCC unroll 4
+            for (int e = 0; e < D; e++)
+                v[d][e] = !inside ? zero : edge ? vec_load_within(from, col - e, OW, zero) : vec_load(from + col - e);
+        }
+#pragma GCC unroll 2
+        for (int t = 0; t < 2; t++) {
+            if (2 * b + t >= p->H) break;
+            vec sum[2] = {zero, zero}, low, high;
+#pragma GCC unroll 4
+            for (int r = (t + odd_h) % 2; r < side; r += 2)
+#pragma GCC unroll 2
+                for (int q = 0; q < 2; q++)
+#pragma GCC unroll 4
+                    for (int s = (q + odd_w) % 2; s < side; s += 2)
+                        sum[q] = vec_fma(weight[r * side + s],
+                                         v[odd_h - (t + odd_h - r) / 2][odd_w - (q + odd_w - s) / 2], sum[q]);
+            vec_interleave(sum[0], sum[1], &low, &high);
+            real *to = gx + (2 * b + t) * W + 2 * u;
+            if (!edge) {
+                vec_store(to, add ? low + vec_load(to) : low);
+                vec_store(to + LANES, add ? high + vec_load(to + LANES) : high);
+            } else {
+                vec_store_n(to, add ? low + vec_load_n(to, n0) : low, n0);
+                if (n1 > 0) vec_store_n(to + LANES, add ? high + vec_load_n(to + LANES, n1) : high, n1);
+            }
+        }
+    }
+}
+
+FC_INLINE void FC(spread_plane)(const fc_conv2d *p, const real *gy, const real *w, int add, real *gx, const int side,
+                                const int odd_h, const int odd_w) {
+    const ptrdiff_t band = FC(plane_band)(p->W, 2), rows = (p->H + 1) / 2, D = (side + 1) / 2;
+    for (ptrdiff_t b = 0; b < rows; b += band) {
+        const ptrdiff_t end = rows - b < band ? rows : b + band;
+        for (ptrdiff_t u = 0; 2 * u < p->W; u += LANES) {
+            const ptrdiff_t col = u + p->pad_left / 2 + odd_w;
+            if (2 * (u + LANES) > p->W || col - D + 1 < 0 || col + LANES > p->OW)
+                FC(spread_strip)(p, gy, w, add, gx, b, end, u, side, odd_h, odd_w, 1);
+            else FC(spread_strip)(p, gy, w, add, gx, b, end, u, side, odd_h, odd_w, 0);
+        }
+    }
+}
+
+/* Odd square kernels, stride 2.  add: gx is added to. */
+void KERNEL(plane_spread)(const fc_conv2d *p, const real *gy, const real *w, int add, real *gx) {
+#define SPREAD(side)                                                                                     \
+    do {                                                                                                 \
+        if (p->pad_top % 2 && p->pad_left % 2) FC(spread_plane)(p, gy, w, add, gx, side, 1, 1);          \
+        else if (p->pad_top % 2) FC(spread_plane)(p, gy, w, add, gx, side, 1, 0);                        \
+        else if (p->pad_left % 2) FC(spread_plane)(p, gy, w, add, gx, side, 0, 1);                       \
+        else FC(spread_plane)(p, gy, w, add, gx, side, 0, 0);                                            \
+    } while (0)
+    if (p->R == 3) SPREAD(3);
+    else if (p->R == 5) SPREAD(5);
+    else SPREAD(7);
+#undef SPREAD
+}
+
+/* -- outer --------------------------------------------------------------------------------------------------------- */
+
+/* Rows i0 .. i1-1 and columns j .. j + n - 1 of gy.  The steps are those of correlate_strip: g[m] is row b - m of gy. */
+FC_INLINE void FC(outer_strip)(const fc_conv2d *p, const real *gy, const real *x, real *sum, ptrdiff_t i0, ptrdiff_t i1,
+                               ptrdiff_t j, int n, const int R, const int S, const int stride, const int edge) {
+    const int M = (R + stride - 1) / stride;
+    const ptrdiff_t H = p->H, W = p->W, OW = p->OW, c = j * stride - p->pad_left;
+    vec tap[FC(MOST_SIDE) * FC(MOST_SIDE)], g[FC(MOST_SIDE)] = {{0}};
+#pragma GCC unroll 49
+    for (int t = 0; t < R * S; t++) tap[t] = (vec){0};
+    gy += j;
+    for (ptrdiff_t b = i0; b < i1 + M - 1; b++) {
+#pragma GCC unroll 7
+        for (int m = M - 1; m > 0; m--) g[m] = g[m - 1];
+        g[0] = b >= i1 ? (vec){0} : edge ? vec_load_n(gy + b * OW, n) : vec_load(gy + b * OW);
+#pragma GCC unroll 2
+        for (int q = 0; q < stride; q++) {
+            const ptrdiff_t h = b * stride + q - p->pad_top;
+            if (h < 0 || h >= H) continue;
+            vec v[FC(MOST_SIDE) + 1];
+            FC(plane_row)(x + h * W, c, W, v, S, stride, edge);
+#pragma GCC unroll 7
+            for (int m = 0; m < M; m++)
+#pragma GCC unroll 7
+                for (int s = 0; s < S; s++)
+                    if (q + m * stride < R) {
+                        const int t = (q + m * stride) * S + s;
+                        tap[t] = vec_fma(g[m], v[s], tap[t]);
+                    }
+        }
+    }
+#pragma GCC unroll 49
+    for (int t = 0; t < R * S; t++) vec_store(sum + t * LANES, vec_load(sum + t * LANES) + tap[t]);
+}
+
+FC_INLINE void FC(outer_plane)(const fc_conv2d *p, const real *gy, const real *x, real *sum, const int R, const int S,
+                               const int stride) {
+    const ptrdiff_t band = FC(plane_band)(p->W, stride);
+    for (ptrdiff_t i = 0; i < p->OH; i += band) {
+        const ptrdiff_t end = p->OH - i < band ? p->OH : i + band;
+        for (ptrdiff_t j = 0; j < p->OW; j += LANES) {
+            const int n = p->OW - j < LANES ? (int)(p->OW - j) : LANES;
+            if (FC(plane_edge)(p, j, n, S, stride)) FC(outer_strip)(p, gy, x, sum, i, end, j, n, R, S, stride, 1);
+            else FC(outer_strip)(p, gy, x, sum, i, end, j, n, R, S, stride, 0);
+        }
+    }
+}
+
+/* sum: R * S vectors; the sum of one's lanes belongs to its tap.  A zero that stands for what lies outside gy or x may
+ * meet an infinity here: sums that are not finite are to be computed again with care. */
+void KERNEL(plane_outer)(const fc_conv2d *p, const real *gy, const real *x, real *sum) {
+#define OUTER(side, stride) FC(outer_plane)(p, gy, x, sum, side, side, stride)
+    FC_EACH_SIZE(OUTER);
+#undef OUTER
+}
+#undef FC_EACH_SIZE

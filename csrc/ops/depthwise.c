@@ -1,0 +1,172 @@
+/* Depthwise and grouped convolutions with few channels in a group, forward and backward, plane by plane: each plane of
+ * an output is the sum of a few planes of the input, each correlated with one kernel of R x S (kernels/depthwise.c).
+ *
+ * forward      a task is a plane of y; the channels of its group are added one after another
+ * grad_x       likewise a plane of grad_x: with stride 1 by the kernel turned round, with stride 2 by the adjoint
+ * grad_weight  a task is one output channel and one chunk of the batch; where there are few channels the batch is cut in
+ *              chunks, by the shape, and their sums are added in order
+ *
+ * Kernels take 0 for what lies outside a plane.  A weight that is not finite would make NaN of it: planes with such a
+ * weight, and sums of grad_weight that turn out not finite, are computed in a plain way that looks at the border. */
+
+#ifndef FC_DEPTHWISE
+#define FC_DEPTHWISE
+enum {
+    DEPTHWISE_CHANNELS = 8, /* in a group, at most: beyond, the kernels for many channels are better */
+    DEPTHWISE_TASKS = 16,   /* of grad_weight: fewer channels cut the batch */
+    DEPTHWISE_TAPS = 49,
+};
+
+/* The plain ways: sums over one image's channels, or over the batch, of what lies inside. */
+static inline ptrdiff_t fc_tap_row(const fc_conv2d *p, ptrdiff_t i, ptrdiff_t r) { return i * p->stride_h + r - p->pad_top; }
+static inline ptrdiff_t fc_tap_col(const fc_conv2d *p, ptrdiff_t j, ptrdiff_t s) { return j * p->stride_w + s - p->pad_left; }
+#endif
+
+/* From the shape of one image and the kernel, never from N or the threads. */
+static int FC(depthwise_pays)(const fc_conv2d *p) {
+    const ptrdiff_t C = p->C / p->groups, K = p->K / p->groups;
+    return p->groups > 1 && C <= DEPTHWISE_CHANNELS && K <= DEPTHWISE_CHANNELS && p->R == p->S &&
+           (p->R == 3 || p->R == 5 || p->R == 7) && p->dilation_h == 1 && p->dilation_w == 1 &&
+           p->stride_h == p->stride_w && p->stride_h <= 2;
+}
+
+/* Threads for a pass, all of which multiply equally much. */
+static int FC(depthwise_team)(const fc_conv2d *p, int threads) {
+    const double flops = (double)p->N * p->K * (p->C / p->groups) * p->R * p->S * p->OH * p->OW;
+    return fc_threads_for(flops, FC_FLOPS_PER_THREAD, threads);
+}
+
+/* y += x correlated with w, looking at the border. */
+static void FC(correlate_plane_carefully)(const fc_conv2d *p, const real *x, const real *w, real *y) {
+    for (ptrdiff_t at = 0; at < p->OH * p->OW; at++)
+        for (ptrdiff_t t = 0; t < p->R * p->S; t++) {
+            const ptrdiff_t h = fc_tap_row(p, at / p->OW, t / p->S), v = fc_tap_col(p, at % p->OW, t % p->S);
+            if (h >= 0 && h < p->H && v >= 0 && v < p->W) y[at] += w[t] * x[h * p->W + v];
+        }
+}
+
+/* gx += what gy's windows of w take from it. */
+static void FC(spread_plane_carefully)(const fc_conv2d *p, const real *gy, const real *w, real *gx) {
+    for (ptrdiff_t at = 0; at < p->OH * p->OW; at++)
+        for (ptrdiff_t t = 0; t < p->R * p->S; t++) {
+            const ptrdiff_t h = fc_tap_row(p, at / p->OW, t / p->S), v = fc_tap_col(p, at % p->OW, t % p->S);
+            if (h >= 0 && h < p->H && v >= 0 && v < p->W) gx[h * p->W + v] += w[t] * gy[at];
+        }
+}
+
+/* grad_weight of output channel k, channel c of its group, tap t. */
+static real FC(outer_plane_carefully)(const fc_conv2d *p, const real *grad_y, const real *x, ptrdiff_t k, ptrdiff_t c,
+                                      ptrdiff_t t) {
+    const ptrdiff_t channel = k / (p->K / p->groups) * (p->C / p->groups) + c;
+    real sum = 0;
+    for (ptrdiff_t n = 0; n < p->N; n++) {
+        const real *gy = grad_y + (n * p->K + k) * p->OH * p->OW, *xc = x + (n * p->C + channel) * p->H * p->W;
+        for (ptrdiff_t at = 0; at < p->OH * p->OW; at++) {
+            const ptrdiff_t h = fc_tap_row(p, at / p->OW, t / p->S), v = fc_tap_col(p, at % p->OW, t % p->S);
+            if (h >= 0 && h < p->H && v >= 0 && v < p->W) sum += gy[at] * xc[h * p->W + v];
+        }
+    }
+    return sum;
+}
+
+/* -- forward ------------------------------------------------------------------------------------------------------- */
+
+static void FC(depthwise_forward)(const fc_conv2d *p, const real *x, const real *weight, const real *bias, real *y,
+                                  int threads) {
+    const ptrdiff_t C = p->C / p->groups, K = p->K / p->groups, T = p->R * p->S, in = p->H * p->W, out = p->OH * p->OW;
+    const int team = FC(depthwise_team)(p, threads);
+#pragma omp parallel num_threads(team) if (team > 1)
+    {
+        const fc_mode mode = fc_mode_enter();
+#pragma omp for schedule(dynamic, 4)
+        for (ptrdiff_t task = 0; task < p->N * p->K; task++) {
+            const ptrdiff_t n = task / p->K, k = task % p->K;
+            const real *w = weight + k * C * T, *xg = x + (n * p->C + k / K * C) * in, start = bias ? bias[k] : 0;
+            real *to = y + task * out;
+            const int finite = kernels.all_finite(w, C * T);
+            for (ptrdiff_t i = 0; !finite && i < out; i++) to[i] = start;
+            for (ptrdiff_t c = 0; c < C; c++) {
+                if (finite) kernels.plane_correlate(p, xg + c * in, w + c * T, start, c > 0, to);
+                else FC(correlate_plane_carefully)(p, xg + c * in, w + c * T, to);
+            }
+        }
+        fc_mode_leave(mode);
+    }
+}
+
+/* -- grad_x -------------------------------------------------------------------------------------------------------- */
+
+static void FC(depthwise_grad_x)(const fc_conv2d *p, const real *grad_y, const real *weight, real *grad_x, int threads) {
+    const ptrdiff_t C = p->C / p->groups, K = p->K / p->groups, T = p->R * p->S, in = p->H * p->W, out = p->OH * p->OW;
+    const int team = FC(depthwise_team)(p, threads);
+    /* With stride 1: a correlation of grad_y, whose border is what the kernel leaves of the padding. */
+    fc_conv2d back = *p;
+    back.H = p->OH, back.W = p->OW, back.OH = p->H, back.OW = p->W;
+    back.pad_top = p->R - 1 - p->pad_top, back.pad_left = p->S - 1 - p->pad_left;
+#pragma omp parallel num_threads(team) if (team > 1)
+    {
+        const fc_mode mode = fc_mode_enter();
+#pragma omp for schedule(dynamic, 4)
+        for (ptrdiff_t task = 0; task < p->N * p->C; task++) {
+            const ptrdiff_t n = task / p->C, c = task % p->C, first = c / C * K;
+            real *to = grad_x + task * in;
+            int finite = 1;
+            for (ptrdiff_t k = first; k < first + K; k++)
+                finite &= kernels.all_finite(weight + (k * C + c % C) * T, T);
+            if (!finite) memset(to, 0, sizeof(real) * (size_t)in);
+            for (ptrdiff_t k = first; k < first + K; k++) {
+                const real *w = weight + (k * C + c % C) * T, *gy = grad_y + (n * p->K + k) * out;
+                if (!finite) {
+                    FC(spread_plane_carefully)(p, gy, w, to);
+                } else if (p->stride_h == 1) {
+                    real turned[DEPTHWISE_TAPS];
+                    for (ptrdiff_t t = 0; t < T; t++) turned[t] = w[T - 1 - t];
+                    kernels.plane_correlate(&back, gy, turned, 0, k > first, to);
+                } else {
+                    kernels.plane_spread(p, gy, w, k > first, to);
+                }
+            }
+        }
+        fc_mode_leave(mode);
+    }
+}
+
+/* -- grad_weight --------------------------------------------------------------------------------------------------- */
+
+static ptrdiff_t FC(depthwise_chunks)(const fc_conv2d *p) {
+    return p->K >= DEPTHWISE_TASKS || p->N < 2 ? 1 : p->N < DEPTHWISE_TASKS ? p->N : DEPTHWISE_TASKS;
+}
+
+static size_t FC(depthwise_grad_weight_workspace)(const fc_conv2d *p) {
+    return sizeof(real) * (size_t)(FC(depthwise_chunks)(p) * p->K * (p->C / p->groups) * p->R * p->S);
+}
+
+static void FC(depthwise_grad_weight)(const fc_conv2d *p, const real *grad_y, const real *x, real *grad_weight,
+                                      real *partial, int threads) {
+    const ptrdiff_t C = p->C / p->groups, K = p->K / p->groups, T = p->R * p->S, in = p->H * p->W, out = p->OH * p->OW;
+    const ptrdiff_t chunks = FC(depthwise_chunks)(p), lanes = kernels.lanes;
+    const int team = FC(depthwise_team)(p, threads);
+#pragma omp parallel num_threads(team) if (team > 1)
+    {
+        const fc_mode mode = fc_mode_enter();
+#pragma omp for schedule(dynamic, 1)
+        for (ptrdiff_t task = 0; task < chunks * p->K; task++) {
+            const ptrdiff_t chunk = task / p->K, k = task % p->K;
+            real sum[DEPTHWISE_CHANNELS * DEPTHWISE_TAPS * 16] __attribute__((aligned(64))); /* [c][t][lane] */
+            memset(sum, 0, sizeof(real) * (size_t)(C * T * lanes));
+            for (ptrdiff_t n = p->N * chunk / chunks; n < p->N * (chunk + 1) / chunks; n++)
+                for (ptrdiff_t c = 0; c < C; c++)
+                    kernels.plane_outer(p, grad_y + (n * p->K + k) * out, x + (n * p->C + k / K * C + c) * in,
+                                        sum + c * T * lanes);
+            for (ptrdiff_t i = 0; i < C * T; i++) partial[task * C * T + i] = kernels.sum_all(sum + i * lanes, lanes);
+        }
+#pragma omp for schedule(static)
+        for (ptrdiff_t i = 0; i < p->K * C * T; i++) {
+            real sum = 0;
+            for (ptrdiff_t chunk = 0; chunk < chunks; chunk++) sum += partial[chunk * p->K * C * T + i];
+            if (sum - sum != 0) sum = FC(outer_plane_carefully)(p, grad_y, x, i / (C * T), i / T % C, i % T);
+            grad_weight[i] = sum;
+        }
+        fc_mode_leave(mode);
+    }
+}
