@@ -12,7 +12,7 @@
  *   select(m, a, b)          m lane ? a : b, m the result of a comparison;  iselect: the same for integer vectors
  *   sum(a)                   of the lanes, by halves: a fixed order
  *
- * and, per element type through lanes.h: interleave, deinterleave and transpose; through bytes.h: bytes and halves. */
+ * and, per element type through lanes.h: interleave, deinterleave and transpose; through bytes.h: bytes and halves; through masks.h: masks. */
 #ifndef FC_SIMD_H
 #define FC_SIMD_H
 
@@ -62,6 +62,7 @@ FC_INLINE vec_f64 set1_f64(double x) { return x - (vec_f64){0}; }
 #include "simd/portable.h"
 #endif
 #include "simd/bytes.h"
+#include "simd/masks.h"
 
 /* The short names, resolved to the element type of the template at hand. */
 #define vec FC(vec)

@@ -23,28 +23,50 @@ FC_INLINE ptrdiff_t FC(plane_band)(ptrdiff_t W, ptrdiff_t stride) {
     return rows < 8 ? 8 : rows;
 }
 
-/* v[s] lane l = row[c + l * stride + s] for s < S, 0 outside 0 .. W-1.  v has S + 1 places.  Without `edge`, all of
- * row[c] .. row[c + S - 2 + LANES * stride] lies in the row. */
-FC_INLINE void FC(plane_row)(const real *row, ptrdiff_t c, ptrdiff_t W, vec *v, const int S, const int stride,
+/* Fetches into L2 what lies `ahead` elements after p, the same place of the next plane: whoever works on it next finds
+ * it there.  Nothing happens where no memory is. */
+FC_INLINE void FC(plane_soon)(const real *p, ptrdiff_t ahead) {
+    __builtin_prefetch((const void *)((uintptr_t)p + (uintptr_t)ahead * sizeof(real)), 0, 2);
+}
+
+/* Where a strip lies in the rows that it reads: column c + l * stride + s of x for lane l and tap s.  An edge needs
+ * masks: load[s] of what lies inside (stride 2: load[s] and load[s + 1] of the two vectors that begin at tap s, s even),
+ * and `store` of the strip's own columns.  Without an edge, all of c .. c + S - 2 + LANES * stride lies in the row. */
+typedef struct {
+    ptrdiff_t c;
+    vmask load[FC(MOST_SIDE) + 1], store;
+} FC(strip);
+
+FC_INLINE FC(strip) FC(make_strip)(ptrdiff_t c, ptrdiff_t W, ptrdiff_t columns, const int S, const int stride) {
+    FC(strip) strip = {.c = c, .store = vec_mask_within(0, columns)};
+#pragma GCC unroll 8
+    for (int s = 0; s < S + (stride - 1); s++)
+        strip.load[s] = vec_mask_within(stride == 1 ? c + s : c + s / 2 * 2 + s % 2 * LANES, W);
+    return strip;
+}
+
+/* v[s] lane l = row[c + l * stride + s] for s < S, 0 outside.  v has S + 1 places. */
+FC_INLINE void FC(plane_row)(const real *row, const FC(strip) *strip, vec *v, const int S, const int stride,
                              const int edge) {
-    const vec zero = {0};
+    row += strip->c;
     if (stride == 1) {
 #pragma GCC unroll 7
-        for (int s = 0; s < S; s++) v[s] = edge ? vec_load_within(row, c + s, W, zero) : vec_load(row + c + s);
+        for (int s = 0; s < S; s++) v[s] = edge ? vec_load_masked(row + s, strip->load[s]) : vec_load(row + s);
     } else {
 #pragma GCC unroll 4
         for (int s = 0; s < S; s += 2) {
-            const vec a = edge ? vec_load_within(row, c + s, W, zero) : vec_load(row + c + s);
-            const vec b = edge ? vec_load_within(row, c + s + LANES, W, zero) : vec_load(row + c + s + LANES);
+            const real *at = row + s, *next = row + s + LANES;
+            const vec a = edge ? vec_load_masked(at, strip->load[s]) : vec_load(at);
+            const vec b = edge ? vec_load_masked(next, strip->load[s + 1]) : vec_load(next);
             vec_deinterleave(a, b, &v[s], &v[s + 1]);
         }
     }
 }
 
-/* Whether the strip of n columns of y from column j on needs masks. */
-FC_INLINE int FC(plane_edge)(const fc_conv2d *p, ptrdiff_t j, ptrdiff_t n, const int S, const int stride) {
+/* Whether the strip of y from column j on needs masks. */
+FC_INLINE int FC(plane_edge)(const fc_conv2d *p, ptrdiff_t j, const int S, const int stride) {
     const ptrdiff_t c = j * stride - p->pad_left;
-    return n < LANES || c < 0 || c + S - 1 + LANES * stride > p->W;
+    return j + LANES > p->OW || c < 0 || c + S - 1 + LANES * stride > p->W;
 }
 
 /* -- correlate ----------------------------------------------------------------------------------------------------- */
@@ -52,10 +74,11 @@ FC_INLINE int FC(plane_edge)(const fc_conv2d *p, ptrdiff_t j, ptrdiff_t n, const
 /* Rows i0 .. i1-1 of y, columns j .. j + n - 1.  In step b, the rows b * stride .. b * stride + stride - 1 of the padded
  * plane are read: row b of y begins, and row b - M + 1 is complete; sum[m] belongs to row b - m. */
 FC_INLINE void FC(correlate_strip)(const fc_conv2d *p, const real *x, const real *w, real bias, int add, real *y,
-                                   ptrdiff_t i0, ptrdiff_t i1, ptrdiff_t j, int n, const int R, const int S,
+                                   ptrdiff_t i0, ptrdiff_t i1, ptrdiff_t j, const int R, const int S,
                                    const int stride, const int edge) {
     const int M = (R + stride - 1) / stride;
-    const ptrdiff_t H = p->H, W = p->W, OW = p->OW, c = j * stride - p->pad_left;
+    const ptrdiff_t H = p->H, W = p->W, OW = p->OW;
+    const FC(strip) strip = FC(make_strip)(j * stride - p->pad_left, W, OW - j, S, stride);
     vec weight[FC(MOST_SIDE) * FC(MOST_SIDE)], sum[FC(MOST_SIDE)] = {{0}};
 #pragma GCC unroll 49
     for (int t = 0; t < R * S; t++) weight[t] = vec_set1(w[t]);
@@ -65,13 +88,15 @@ FC_INLINE void FC(correlate_strip)(const fc_conv2d *p, const real *x, const real
 #pragma GCC unroll 7
         for (int m = M - 1; m > 0; m--) sum[m] = sum[m - 1];
         sum[0] = start;
-        if (add && b < i1) sum[0] = edge ? vec_load_n(y + b * OW, n) : vec_load(y + b * OW);
+        if (add && b < i1) sum[0] = edge ? vec_load_masked(y + b * OW, strip.store) : vec_load(y + b * OW);
 #pragma GCC unroll 2
         for (int q = 0; q < stride; q++) {
             const ptrdiff_t h = b * stride + q - p->pad_top;
             if (h < 0 || h >= H) continue;
             vec v[FC(MOST_SIDE) + 1];
-            FC(plane_row)(x + h * W, c, W, v, S, stride, edge);
+            FC(plane_row)(x + h * W, &strip, v, S, stride, edge);
+            FC(plane_soon)(x + h * W + strip.c, H * W);
+            if (stride == 2) FC(plane_soon)(x + h * W + strip.c + LANES, H * W);
 #pragma GCC unroll 7
             for (int m = 0; m < M; m++)
 #pragma GCC unroll 7
@@ -80,7 +105,8 @@ FC_INLINE void FC(correlate_strip)(const fc_conv2d *p, const real *x, const real
         }
         if (b - M + 1 < i0) continue;
         real *to = y + (b - M + 1) * OW;
-        if (edge && n < LANES) vec_store_n(to, sum[M - 1], n);
+        FC(plane_soon)(to, p->OH * OW);
+        if (edge) vec_store_masked(to, strip.store, sum[M - 1]);
         else vec_store(to, sum[M - 1]);
     }
 }
@@ -91,10 +117,9 @@ FC_INLINE void FC(correlate_plane)(const fc_conv2d *p, const real *x, const real
     for (ptrdiff_t i = 0; i < p->OH; i += band) {
         const ptrdiff_t end = p->OH - i < band ? p->OH : i + band;
         for (ptrdiff_t j = 0; j < p->OW; j += LANES) {
-            const int n = p->OW - j < LANES ? (int)(p->OW - j) : LANES;
-            if (FC(plane_edge)(p, j, n, S, stride))
-                FC(correlate_strip)(p, x, w, bias, add, y, i, end, j, n, R, S, stride, 1);
-            else FC(correlate_strip)(p, x, w, bias, add, y, i, end, j, n, R, S, stride, 0);
+            if (FC(plane_edge)(p, j, S, stride))
+                FC(correlate_strip)(p, x, w, bias, add, y, i, end, j, R, S, stride, 1);
+            else FC(correlate_strip)(p, x, w, bias, add, y, i, end, j, R, S, stride, 0);
         }
     }
 }
@@ -126,9 +151,12 @@ FC_INLINE void FC(spread_strip)(const fc_conv2d *p, const real *gy, const real *
                                 ptrdiff_t b1, ptrdiff_t u, const int side, const int odd_h, const int odd_w,
                                 const int edge) {
     const int D = (side + 1) / 2;
-    const ptrdiff_t OH = p->OH, OW = p->OW, W = p->W, left = W - 2 * u;
-    const int n0 = left < LANES ? (int)left : LANES, n1 = left < 2 * LANES ? (int)left - n0 : LANES;
+    const ptrdiff_t OH = p->OH, OW = p->OW, W = p->W;
     const ptrdiff_t row = p->pad_top / 2 + odd_h, col = u + p->pad_left / 2 + odd_w;
+    const vmask store_low = vec_mask_within(2 * u, W), store_high = vec_mask_within(2 * u + LANES, W);
+    vmask load[(FC(MOST_SIDE) + 1) / 2];
+#pragma GCC unroll 4
+    for (int e = 0; e < D; e++) load[e] = vec_mask_within(col - e, OW);
     const vec zero = {0};
     vec weight[FC(MOST_SIDE) * FC(MOST_SIDE)];
 #pragma GCC unroll 49
@@ -138,11 +166,12 @@ FC_INLINE void FC(spread_strip)(const fc_conv2d *p, const real *gy, const real *
 #pragma GCC unroll 4
         for (int d = 0; d < D; d++) {
             const ptrdiff_t i = b + row - d;
-            const real *from = gy + i * OW;
+            const real *from = gy + i * OW + col;
             const int inside = i >= 0 && i < OH;
+            if (d == 0) FC(plane_soon)(from, OH * OW);
 #pragma GCC unroll 4
             for (int e = 0; e < D; e++)
-                v[d][e] = !inside ? zero : edge ? vec_load_within(from, col - e, OW, zero) : vec_load(from + col - e);
+                v[d][e] = !inside ? zero : edge ? vec_load_masked(from - e, load[e]) : vec_load(from - e);
         }
 #pragma GCC unroll 2
         for (int t = 0; t < 2; t++) {
@@ -158,12 +187,14 @@ FC_INLINE void FC(spread_strip)(const fc_conv2d *p, const real *gy, const real *
                                          v[odd_h - (t + odd_h - r) / 2][odd_w - (q + odd_w - s) / 2], sum[q]);
             vec_interleave(sum[0], sum[1], &low, &high);
             real *to = gx + (2 * b + t) * W + 2 * u;
+            FC(plane_soon)(to, p->H * W);
+            FC(plane_soon)(to + LANES, p->H * W);
             if (!edge) {
                 vec_store(to, add ? low + vec_load(to) : low);
                 vec_store(to + LANES, add ? high + vec_load(to + LANES) : high);
             } else {
-                vec_store_n(to, add ? low + vec_load_n(to, n0) : low, n0);
-                if (n1 > 0) vec_store_n(to + LANES, add ? high + vec_load_n(to + LANES, n1) : high, n1);
+                vec_store_masked(to, store_low, add ? low + vec_load_masked(to, store_low) : low);
+                vec_store_masked(to + LANES, store_high, add ? high + vec_load_masked(to + LANES, store_high) : high);
             }
         }
     }
@@ -202,9 +233,10 @@ void KERNEL(plane_spread)(const fc_conv2d *p, const real *gy, const real *w, int
 
 /* Rows i0 .. i1-1 and columns j .. j + n - 1 of gy.  The steps are those of correlate_strip: g[m] is row b - m of gy. */
 FC_INLINE void FC(outer_strip)(const fc_conv2d *p, const real *gy, const real *x, real *sum, ptrdiff_t i0, ptrdiff_t i1,
-                               ptrdiff_t j, int n, const int R, const int S, const int stride, const int edge) {
+                               ptrdiff_t j, const int R, const int S, const int stride, const int edge) {
     const int M = (R + stride - 1) / stride;
-    const ptrdiff_t H = p->H, W = p->W, OW = p->OW, c = j * stride - p->pad_left;
+    const ptrdiff_t H = p->H, W = p->W, OW = p->OW;
+    const FC(strip) strip = FC(make_strip)(j * stride - p->pad_left, W, OW - j, S, stride);
     vec tap[FC(MOST_SIDE) * FC(MOST_SIDE)], g[FC(MOST_SIDE)] = {{0}};
 #pragma GCC unroll 49
     for (int t = 0; t < R * S; t++) tap[t] = (vec){0};
@@ -212,13 +244,16 @@ FC_INLINE void FC(outer_strip)(const fc_conv2d *p, const real *gy, const real *x
     for (ptrdiff_t b = i0; b < i1 + M - 1; b++) {
 #pragma GCC unroll 7
         for (int m = M - 1; m > 0; m--) g[m] = g[m - 1];
-        g[0] = b >= i1 ? (vec){0} : edge ? vec_load_n(gy + b * OW, n) : vec_load(gy + b * OW);
+        FC(plane_soon)(gy + b * OW, p->OH * OW);
+        g[0] = b >= i1 ? (vec){0} : edge ? vec_load_masked(gy + b * OW, strip.store) : vec_load(gy + b * OW);
 #pragma GCC unroll 2
         for (int q = 0; q < stride; q++) {
             const ptrdiff_t h = b * stride + q - p->pad_top;
             if (h < 0 || h >= H) continue;
             vec v[FC(MOST_SIDE) + 1];
-            FC(plane_row)(x + h * W, c, W, v, S, stride, edge);
+            FC(plane_row)(x + h * W, &strip, v, S, stride, edge);
+            FC(plane_soon)(x + h * W + strip.c, H * W);
+            if (stride == 2) FC(plane_soon)(x + h * W + strip.c + LANES, H * W);
 #pragma GCC unroll 7
             for (int m = 0; m < M; m++)
 #pragma GCC unroll 7
@@ -239,9 +274,8 @@ FC_INLINE void FC(outer_plane)(const fc_conv2d *p, const real *gy, const real *x
     for (ptrdiff_t i = 0; i < p->OH; i += band) {
         const ptrdiff_t end = p->OH - i < band ? p->OH : i + band;
         for (ptrdiff_t j = 0; j < p->OW; j += LANES) {
-            const int n = p->OW - j < LANES ? (int)(p->OW - j) : LANES;
-            if (FC(plane_edge)(p, j, n, S, stride)) FC(outer_strip)(p, gy, x, sum, i, end, j, n, R, S, stride, 1);
-            else FC(outer_strip)(p, gy, x, sum, i, end, j, n, R, S, stride, 0);
+            if (FC(plane_edge)(p, j, S, stride)) FC(outer_strip)(p, gy, x, sum, i, end, j, R, S, stride, 1);
+            else FC(outer_strip)(p, gy, x, sum, i, end, j, R, S, stride, 0);
         }
     }
 }
