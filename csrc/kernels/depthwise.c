@@ -35,29 +35,72 @@ FC_INLINE void FC(plane_soon)(const real *p, ptrdiff_t ahead) {
 typedef struct {
     ptrdiff_t c;
     vmask load[FC(MOST_SIDE) + 1], store;
+    /* A pair of narrow planes, with the same columns: LANES / 2 lanes of each.  Lane l of the second plane's part lies at
+     * l - LANES / 2 in it. */
+    vmask load_second[FC(MOST_SIDE)], store_second;
 } FC(strip);
 
-FC_INLINE FC(strip) FC(make_strip)(ptrdiff_t c, ptrdiff_t W, ptrdiff_t columns, const int S, const int stride) {
+FC_INLINE FC(strip) FC(make_strip)(ptrdiff_t c, ptrdiff_t W, ptrdiff_t columns, const int S, const int stride,
+                                   const int pair) {
+    enum { HALF = LANES / 2 };
     FC(strip) strip = {.c = c, .store = vec_mask_within(0, columns)};
 #pragma GCC unroll 8
     for (int s = 0; s < S + (stride - 1); s++)
         strip.load[s] = vec_mask_within(stride == 1 ? c + s : c + s / 2 * 2 + s % 2 * LANES, W);
+    if (pair) {
+#pragma GCC unroll 8
+        for (int s = 0; s < S; s++) {
+            strip.load[s] &= vec_mask_within(0, HALF);
+            strip.load_second[s] = vec_mask_within(c + s - HALF, W) & vec_mask_within(-HALF, LANES);
+        }
+        strip.store_second = vec_mask_within(-HALF, columns);
+    }
     return strip;
 }
 
+/* How a strip is worked on. */
+enum {
+    FC(INNER), /* whole vectors */
+    FC(EDGE),  /* with masks */
+    FC(PAIR),  /* with masks, of two planes */
+};
+
+FC_INLINE vec FC(load_strip)(const real *p, vmask mask, vmask mask_second, ptrdiff_t second, const int kind) {
+    if (kind == FC(INNER)) return vec_load(p);
+    const vec first = vec_load_masked(p, mask);
+    if (kind == FC(EDGE)) return first;
+    return (vec)((ivec)first | (ivec)vec_load_masked(p + second - LANES / 2, mask_second));
+}
+
+FC_INLINE void FC(store_strip)(real *p, const FC(strip) *strip, ptrdiff_t second, vec v, const int kind) {
+    if (kind == FC(INNER)) {
+        vec_store(p, v);
+    } else {
+        vec_store_masked(p, strip->store, v);
+        if (kind == FC(PAIR)) vec_store_masked(p + second - LANES / 2, strip->store_second, v);
+    }
+}
+
+/* a in the lanes of the first plane of a pair, b in those of the second. */
+FC_INLINE vec FC(set_strip)(real a, real b, const int kind) {
+    if (kind != FC(PAIR)) return vec_set1(a);
+    return vec_select(ivec_iota() < LANES / 2, vec_set1(a), vec_set1(b));
+}
+
 /* v[s] lane l = row[c + l * stride + s] for s < S, 0 outside.  v has S + 1 places. */
-FC_INLINE void FC(plane_row)(const real *row, const FC(strip) *strip, vec *v, const int S, const int stride,
-                             const int edge) {
+FC_INLINE void FC(plane_row)(const real *row, const FC(strip) *strip, ptrdiff_t second, vec *v, const int S,
+                             const int stride, const int kind) {
     row += strip->c;
     if (stride == 1) {
 #pragma GCC unroll 7
-        for (int s = 0; s < S; s++) v[s] = edge ? vec_load_masked(row + s, strip->load[s]) : vec_load(row + s);
+        for (int s = 0; s < S; s++)
+            v[s] = FC(load_strip)(row + s, strip->load[s], strip->load_second[s], second, kind);
     } else {
 #pragma GCC unroll 4
         for (int s = 0; s < S; s += 2) {
             const real *at = row + s, *next = row + s + LANES;
-            const vec a = edge ? vec_load_masked(at, strip->load[s]) : vec_load(at);
-            const vec b = edge ? vec_load_masked(next, strip->load[s + 1]) : vec_load(next);
+            const vec a = kind == FC(EDGE) ? vec_load_masked(at, strip->load[s]) : vec_load(at);
+            const vec b = kind == FC(EDGE) ? vec_load_masked(next, strip->load[s + 1]) : vec_load(next);
             vec_deinterleave(a, b, &v[s], &v[s + 1]);
         }
     }
@@ -69,34 +112,59 @@ FC_INLINE int FC(plane_edge)(const fc_conv2d *p, ptrdiff_t j, const int S, const
     return j + LANES > p->OW || c < 0 || c + S - 1 + LANES * stride > p->W;
 }
 
+/* A kernel works on several planes in a row, each with a kernel of its own: NAME_strip for each strip of each band.  Of
+ * planes of one strip, narrow ones go in pairs, and all share their strip's masks. */
+#define FC_PLANES(STRIP)                                                                                     \
+    do {                                                                                                     \
+        const ptrdiff_t band = FC(plane_band)(p->W, stride);                                                 \
+        ptrdiff_t plane = 0;                                                                                 \
+        if (stride == 1 && p->OW <= LANES / 2 && p->OH <= band) {                                            \
+            const FC(strip) strip = FC(make_strip)(-p->pad_left, p->W, p->OW, S, stride, 1);                 \
+            for (; plane + 2 <= planes; plane += 2) STRIP(FC(PAIR), 0, p->OH, 0);                           \
+        }                                                                                                    \
+        if (p->OW <= LANES && p->OH <= band) {                                                               \
+            const FC(strip) strip = FC(make_strip)(-p->pad_left, p->W, p->OW, S, stride, 0);                 \
+            for (; plane < planes; plane++) STRIP(FC(EDGE), 0, p->OH, 0);                                   \
+        }                                                                                                    \
+        for (; plane < planes; plane++)                                                                      \
+            for (ptrdiff_t i = 0; i < p->OH; i += band) {                                                    \
+                const ptrdiff_t end = p->OH - i < band ? p->OH : i + band;                                   \
+                for (ptrdiff_t j = 0; j < p->OW; j += LANES) {                                               \
+                    const FC(strip) strip =                                                                  \
+                        FC(make_strip)(j * stride - p->pad_left, p->W, p->OW - j, S, stride, 0);             \
+                    if (FC(plane_edge)(p, j, S, stride)) STRIP(FC(EDGE), i, end, j);                        \
+                    else STRIP(FC(INNER), i, end, j);                                                       \
+                }                                                                                            \
+            }                                                                                                \
+    } while (0)
+
 /* -- correlate ----------------------------------------------------------------------------------------------------- */
 
 /* Rows i0 .. i1-1 of y, columns j .. j + n - 1.  In step b, the rows b * stride .. b * stride + stride - 1 of the padded
  * plane are read: row b of y begins, and row b - M + 1 is complete; sum[m] belongs to row b - m. */
-FC_INLINE void FC(correlate_strip)(const fc_conv2d *p, const real *x, const real *w, real bias, int add, real *y,
-                                   ptrdiff_t i0, ptrdiff_t i1, ptrdiff_t j, const int R, const int S,
-                                   const int stride, const int edge) {
+FC_INLINE void FC(correlate_strip)(const fc_conv2d *p, const FC(strip) *strip, const real *x, const real *w,
+                                   const real *bias, int add, real *y, ptrdiff_t i0, ptrdiff_t i1, const int R,
+                                   const int S, const int stride, const int kind) {
     const int M = (R + stride - 1) / stride;
     const ptrdiff_t H = p->H, W = p->W, OW = p->OW;
-    const FC(strip) strip = FC(make_strip)(j * stride - p->pad_left, W, OW - j, S, stride);
+    const ptrdiff_t next_x = H * W, next_y = p->OH * OW; /* the second plane of a pair */
     vec weight[FC(MOST_SIDE) * FC(MOST_SIDE)], sum[FC(MOST_SIDE)] = {{0}};
 #pragma GCC unroll 49
-    for (int t = 0; t < R * S; t++) weight[t] = vec_set1(w[t]);
-    const vec start = vec_set1(bias);
-    y += j;
+    for (int t = 0; t < R * S; t++) weight[t] = FC(set_strip)(w[t], kind == FC(PAIR) ? w[R * S + t] : 0, kind);
+    const vec start = bias ? FC(set_strip)(bias[0], kind == FC(PAIR) ? bias[1] : 0, kind) : (vec){0};
     for (ptrdiff_t b = i0; b < i1 + M - 1; b++) {
 #pragma GCC unroll 7
         for (int m = M - 1; m > 0; m--) sum[m] = sum[m - 1];
         sum[0] = start;
-        if (add && b < i1) sum[0] = edge ? vec_load_masked(y + b * OW, strip.store) : vec_load(y + b * OW);
+        if (add && b < i1) sum[0] = FC(load_strip)(y + b * OW, strip->store, strip->store_second, next_y, kind);
 #pragma GCC unroll 2
         for (int q = 0; q < stride; q++) {
             const ptrdiff_t h = b * stride + q - p->pad_top;
             if (h < 0 || h >= H) continue;
             vec v[FC(MOST_SIDE) + 1];
-            FC(plane_row)(x + h * W, &strip, v, S, stride, edge);
-            FC(plane_soon)(x + h * W + strip.c, H * W);
-            if (stride == 2) FC(plane_soon)(x + h * W + strip.c + LANES, H * W);
+            FC(plane_row)(x + h * W, strip, next_x, v, S, stride, kind);
+            FC(plane_soon)(x + h * W + strip->c, next_x);
+            if (stride == 2) FC(plane_soon)(x + h * W + strip->c + LANES, next_x);
 #pragma GCC unroll 7
             for (int m = 0; m < M; m++)
 #pragma GCC unroll 7
@@ -105,23 +173,18 @@ FC_INLINE void FC(correlate_strip)(const fc_conv2d *p, const real *x, const real
         }
         if (b - M + 1 < i0) continue;
         real *to = y + (b - M + 1) * OW;
-        FC(plane_soon)(to, p->OH * OW);
-        if (edge) vec_store_masked(to, strip.store, sum[M - 1]);
-        else vec_store(to, sum[M - 1]);
+        FC(plane_soon)(to, next_y);
+        FC(store_strip)(to, strip, next_y, sum[M - 1], kind);
     }
 }
 
-FC_INLINE void FC(correlate_plane)(const fc_conv2d *p, const real *x, const real *w, real bias, int add, real *y,
-                                   const int R, const int S, const int stride) {
-    const ptrdiff_t band = FC(plane_band)(p->W, stride);
-    for (ptrdiff_t i = 0; i < p->OH; i += band) {
-        const ptrdiff_t end = p->OH - i < band ? p->OH : i + band;
-        for (ptrdiff_t j = 0; j < p->OW; j += LANES) {
-            if (FC(plane_edge)(p, j, S, stride))
-                FC(correlate_strip)(p, x, w, bias, add, y, i, end, j, R, S, stride, 1);
-            else FC(correlate_strip)(p, x, w, bias, add, y, i, end, j, R, S, stride, 0);
-        }
-    }
+FC_INLINE void FC(correlate_planes)(const fc_conv2d *p, ptrdiff_t planes, const real *x, const real *w,
+                                    const real *bias, int add, real *y, const int R, const int S, const int stride) {
+#define STRIP(kind, i, end, j)                                                                               \
+    FC(correlate_strip)(p, &strip, x + plane * p->H * p->W, w + plane * R * S, bias ? bias + plane : NULL, add, \
+                        y + plane * p->OH * p->OW + (j), i, end, R, S, stride, kind)
+    FC_PLANES(STRIP);
+#undef STRIP
 }
 
 /* The compiled sizes: CALL(side, stride) for a square kernel; `pays` in ops/depthwise.c lets no other through. */
@@ -135,9 +198,10 @@ FC_INLINE void FC(correlate_plane)(const fc_conv2d *p, const real *x, const real
         else CALL(7, 2);                             \
     } while (0)
 
-/* add: bias is left out, and y is added to. */
-void KERNEL(plane_correlate)(const fc_conv2d *p, const real *x, const real *w, real bias, int add, real *y) {
-#define CORRELATE(side, stride) FC(correlate_plane)(p, x, w, bias, add, y, side, side, stride)
+/* bias: one number for each plane, or NULL.  add: y is added to, and bias left out. */
+void KERNEL(plane_correlate)(const fc_conv2d *p, ptrdiff_t planes, const real *x, const real *w, const real *bias,
+                             int add, real *y) {
+#define CORRELATE(side, stride) FC(correlate_planes)(p, planes, x, w, bias, add, y, side, side, stride)
     FC_EACH_SIZE(CORRELATE);
 #undef CORRELATE
 }
@@ -200,9 +264,10 @@ FC_INLINE void FC(spread_strip)(const fc_conv2d *p, const real *gy, const real *
     }
 }
 
-FC_INLINE void FC(spread_plane)(const fc_conv2d *p, const real *gy, const real *w, int add, real *gx, const int side,
-                                const int odd_h, const int odd_w) {
+FC_INLINE void FC(spread_planes)(const fc_conv2d *p, ptrdiff_t planes, const real *gy, const real *w, int add, real *gx,
+                                 const int side, const int odd_h, const int odd_w) {
     const ptrdiff_t band = FC(plane_band)(p->W, 2), rows = (p->H + 1) / 2, D = (side + 1) / 2;
+    for (; planes > 0; planes--, gy += p->OH * p->OW, gx += p->H * p->W, w += side * side)
     for (ptrdiff_t b = 0; b < rows; b += band) {
         const ptrdiff_t end = rows - b < band ? rows : b + band;
         for (ptrdiff_t u = 0; 2 * u < p->W; u += LANES) {
@@ -214,14 +279,15 @@ FC_INLINE void FC(spread_plane)(const fc_conv2d *p, const real *gy, const real *
     }
 }
 
-/* Odd square kernels, stride 2.  add: gx is added to. */
-void KERNEL(plane_spread)(const fc_conv2d *p, const real *gy, const real *w, int add, real *gx) {
+/* Stride 2.  add: gx is added to. */
+void KERNEL(plane_spread)(const fc_conv2d *p, ptrdiff_t planes, const real *gy, const real *w, int add,
+                          real *gx) {
 #define SPREAD(side)                                                                                     \
     do {                                                                                                 \
-        if (p->pad_top % 2 && p->pad_left % 2) FC(spread_plane)(p, gy, w, add, gx, side, 1, 1);          \
-        else if (p->pad_top % 2) FC(spread_plane)(p, gy, w, add, gx, side, 1, 0);                        \
-        else if (p->pad_left % 2) FC(spread_plane)(p, gy, w, add, gx, side, 0, 1);                       \
-        else FC(spread_plane)(p, gy, w, add, gx, side, 0, 0);                                            \
+        if (p->pad_top % 2 && p->pad_left % 2) FC(spread_planes)(p, planes, gy, w, add, gx, side, 1, 1);          \
+        else if (p->pad_top % 2) FC(spread_planes)(p, planes, gy, w, add, gx, side, 1, 0);                        \
+        else if (p->pad_left % 2) FC(spread_planes)(p, planes, gy, w, add, gx, side, 0, 1);                       \
+        else FC(spread_planes)(p, planes, gy, w, add, gx, side, 0, 0);                                            \
     } while (0)
     if (p->R == 3) SPREAD(3);
     else if (p->R == 5) SPREAD(5);
@@ -232,28 +298,28 @@ void KERNEL(plane_spread)(const fc_conv2d *p, const real *gy, const real *w, int
 /* -- outer --------------------------------------------------------------------------------------------------------- */
 
 /* Rows i0 .. i1-1 and columns j .. j + n - 1 of gy.  The steps are those of correlate_strip: g[m] is row b - m of gy. */
-FC_INLINE void FC(outer_strip)(const fc_conv2d *p, const real *gy, const real *x, real *sum, ptrdiff_t i0, ptrdiff_t i1,
-                               ptrdiff_t j, const int R, const int S, const int stride, const int edge) {
+FC_INLINE void FC(outer_strip)(const fc_conv2d *p, const FC(strip) *strip, const real *gy, const real *x, real *sum,
+                               ptrdiff_t i0, ptrdiff_t i1, const int R, const int S, const int stride,
+                               const int kind) {
     const int M = (R + stride - 1) / stride;
     const ptrdiff_t H = p->H, W = p->W, OW = p->OW;
-    const FC(strip) strip = FC(make_strip)(j * stride - p->pad_left, W, OW - j, S, stride);
+    const ptrdiff_t next_x = H * W, next_y = p->OH * OW;
     vec tap[FC(MOST_SIDE) * FC(MOST_SIDE)], g[FC(MOST_SIDE)] = {{0}};
 #pragma GCC unroll 49
     for (int t = 0; t < R * S; t++) tap[t] = (vec){0};
-    gy += j;
     for (ptrdiff_t b = i0; b < i1 + M - 1; b++) {
 #pragma GCC unroll 7
         for (int m = M - 1; m > 0; m--) g[m] = g[m - 1];
-        FC(plane_soon)(gy + b * OW, p->OH * OW);
-        g[0] = b >= i1 ? (vec){0} : edge ? vec_load_masked(gy + b * OW, strip.store) : vec_load(gy + b * OW);
+        FC(plane_soon)(gy + b * OW, next_y);
+        g[0] = b >= i1 ? (vec){0} : FC(load_strip)(gy + b * OW, strip->store, strip->store_second, next_y, kind);
 #pragma GCC unroll 2
         for (int q = 0; q < stride; q++) {
             const ptrdiff_t h = b * stride + q - p->pad_top;
             if (h < 0 || h >= H) continue;
             vec v[FC(MOST_SIDE) + 1];
-            FC(plane_row)(x + h * W, &strip, v, S, stride, edge);
-            FC(plane_soon)(x + h * W + strip.c, H * W);
-            if (stride == 2) FC(plane_soon)(x + h * W + strip.c + LANES, H * W);
+            FC(plane_row)(x + h * W, strip, next_x, v, S, stride, kind);
+            FC(plane_soon)(x + h * W + strip->c, next_x);
+            if (stride == 2) FC(plane_soon)(x + h * W + strip->c + LANES, next_x);
 #pragma GCC unroll 7
             for (int m = 0; m < M; m++)
 #pragma GCC unroll 7
@@ -264,27 +330,30 @@ FC_INLINE void FC(outer_strip)(const fc_conv2d *p, const real *gy, const real *x
                     }
         }
     }
+    const ivec first = ivec_iota() < LANES / 2;
 #pragma GCC unroll 49
-    for (int t = 0; t < R * S; t++) vec_store(sum + t * LANES, vec_load(sum + t * LANES) + tap[t]);
-}
-
-FC_INLINE void FC(outer_plane)(const fc_conv2d *p, const real *gy, const real *x, real *sum, const int R, const int S,
-                               const int stride) {
-    const ptrdiff_t band = FC(plane_band)(p->W, stride);
-    for (ptrdiff_t i = 0; i < p->OH; i += band) {
-        const ptrdiff_t end = p->OH - i < band ? p->OH : i + band;
-        for (ptrdiff_t j = 0; j < p->OW; j += LANES) {
-            if (FC(plane_edge)(p, j, S, stride)) FC(outer_strip)(p, gy, x, sum, i, end, j, R, S, stride, 1);
-            else FC(outer_strip)(p, gy, x, sum, i, end, j, R, S, stride, 0);
-        }
+    for (int t = 0; t < R * S; t++) {
+        real *to = sum + t * LANES, *second = to + R * S * LANES;
+        vec_store(to, vec_load(to) + (kind == FC(PAIR) ? vec_select(first, tap[t], (vec){0}) : tap[t]));
+        if (kind == FC(PAIR)) vec_store(second, vec_load(second) + vec_select(first, (vec){0}, tap[t]));
     }
 }
 
-/* sum: R * S vectors; the sum of one's lanes belongs to its tap.  A zero that stands for what lies outside gy or x may
- * meet an infinity here: sums that are not finite are to be computed again with care. */
-void KERNEL(plane_outer)(const fc_conv2d *p, const real *gy, const real *x, real *sum) {
-#define OUTER(side, stride) FC(outer_plane)(p, gy, x, sum, side, side, stride)
+FC_INLINE void FC(outer_planes)(const fc_conv2d *p, ptrdiff_t planes, const real *gy, const real *x, real *sum,
+                                const int R, const int S, const int stride) {
+#define STRIP(kind, i, end, j)                                                                                     \
+    FC(outer_strip)(p, &strip, gy + plane * p->OH * p->OW + (j), x + plane * p->H * p->W, sum + plane * R * S * LANES, \
+                    i, end, R, S, stride, kind)
+    FC_PLANES(STRIP);
+#undef STRIP
+}
+
+/* sum: R * S vectors for each plane; the sum of one's lanes belongs to its tap.  A zero that stands for what lies outside
+ * gy or x may meet an infinity here: sums that are not finite are to be computed again with care. */
+void KERNEL(plane_outer)(const fc_conv2d *p, ptrdiff_t planes, const real *gy, const real *x, real *sum) {
+#define OUTER(side, stride) FC(outer_planes)(p, planes, gy, x, sum, side, side, stride)
     FC_EACH_SIZE(OUTER);
 #undef OUTER
 }
 #undef FC_EACH_SIZE
+#undef FC_PLANES

@@ -13,7 +13,8 @@
 #define FC_DEPTHWISE
 enum {
     DEPTHWISE_CHANNELS = 8, /* in a group, at most: beyond, the kernels for many channels are better */
-    DEPTHWISE_TASKS = 16,   /* of grad_weight: fewer channels cut the batch */
+    DEPTHWISE_PLANES = 8,   /* in a task */
+    DEPTHWISE_TASKS = 16,   /* of grad_weight: fewer blocks of channels cut the batch */
     DEPTHWISE_TAPS = 49,
 };
 
@@ -69,26 +70,33 @@ static real FC(outer_plane_carefully)(const fc_conv2d *p, const real *grad_y, co
     return sum;
 }
 
+/* Planes in a task: several in a row where each goes with a kernel and a plane of its own. */
+static ptrdiff_t FC(depthwise_block)(const fc_conv2d *p) {
+    return p->C == p->groups && p->K == p->groups ? DEPTHWISE_PLANES : 1;
+}
+
 /* -- forward ------------------------------------------------------------------------------------------------------- */
 
 static void FC(depthwise_forward)(const fc_conv2d *p, const real *x, const real *weight, const real *bias, real *y,
                                   int threads) {
     const ptrdiff_t C = p->C / p->groups, K = p->K / p->groups, T = p->R * p->S, in = p->H * p->W, out = p->OH * p->OW;
-    const int team = FC(depthwise_team)(p, threads);
+    const int team = FC(depthwise_team)(p, threads), finite = kernels.all_finite(weight, p->K * C * T);
+    const ptrdiff_t block = FC(depthwise_block)(p), blocks = (p->K + block - 1) / block;
 #pragma omp parallel num_threads(team) if (team > 1)
     {
         const fc_mode mode = fc_mode_enter();
-#pragma omp for schedule(dynamic, 4)
-        for (ptrdiff_t task = 0; task < p->N * p->K; task++) {
-            const ptrdiff_t n = task / p->K, k = task % p->K;
-            const real *w = weight + k * C * T, *xg = x + (n * p->C + k / K * C) * in, start = bias ? bias[k] : 0;
-            real *to = y + task * out;
-            const int finite = kernels.all_finite(w, C * T);
-            for (ptrdiff_t i = 0; !finite && i < out; i++) to[i] = start;
-            for (ptrdiff_t c = 0; c < C; c++) {
-                if (finite) kernels.plane_correlate(p, xg + c * in, w + c * T, start, c > 0, to);
-                else FC(correlate_plane_carefully)(p, xg + c * in, w + c * T, to);
-            }
+#pragma omp for schedule(dynamic, 1)
+        for (ptrdiff_t task = 0; task < p->N * blocks; task++) {
+            const ptrdiff_t n = task / blocks, k = task % blocks * block, planes = p->K - k < block ? p->K - k : block;
+            const real *w = weight + k * C * T, *from = x + (n * p->C + k / K * C) * in;
+            real *to = y + (n * p->K + k) * out;
+            for (ptrdiff_t c = 0; finite && c < C; c++)
+                kernels.plane_correlate(p, planes, from + c * in, w + c * T, bias ? bias + k : NULL, c > 0, to);
+            if (finite) continue;
+            for (ptrdiff_t i = 0; i < planes * out; i++) to[i] = bias ? bias[k + i / out] : 0;
+            for (ptrdiff_t i = 0; i < planes; i++)
+                for (ptrdiff_t c = 0; c < C; c++)
+                    FC(correlate_plane_carefully)(p, from + (i + c) * in, w + (i * C + c) * T, to + i * out);
         }
         fc_mode_leave(mode);
     }
@@ -98,7 +106,8 @@ static void FC(depthwise_forward)(const fc_conv2d *p, const real *x, const real 
 
 static void FC(depthwise_grad_x)(const fc_conv2d *p, const real *grad_y, const real *weight, real *grad_x, int threads) {
     const ptrdiff_t C = p->C / p->groups, K = p->K / p->groups, T = p->R * p->S, in = p->H * p->W, out = p->OH * p->OW;
-    const int team = FC(depthwise_team)(p, threads);
+    const int team = FC(depthwise_team)(p, threads), finite = kernels.all_finite(weight, p->K * C * T);
+    const ptrdiff_t block = FC(depthwise_block)(p), blocks = (p->C + block - 1) / block;
     /* With stride 1: a correlation of grad_y, whose border is what the kernel leaves of the padding. */
     fc_conv2d back = *p;
     back.H = p->OH, back.W = p->OW, back.OH = p->H, back.OW = p->W;
@@ -106,24 +115,23 @@ static void FC(depthwise_grad_x)(const fc_conv2d *p, const real *grad_y, const r
 #pragma omp parallel num_threads(team) if (team > 1)
     {
         const fc_mode mode = fc_mode_enter();
-#pragma omp for schedule(dynamic, 4)
-        for (ptrdiff_t task = 0; task < p->N * p->C; task++) {
-            const ptrdiff_t n = task / p->C, c = task % p->C, first = c / C * K;
-            real *to = grad_x + task * in;
-            int finite = 1;
-            for (ptrdiff_t k = first; k < first + K; k++)
-                finite &= kernels.all_finite(weight + (k * C + c % C) * T, T);
-            if (!finite) memset(to, 0, sizeof(real) * (size_t)in);
-            for (ptrdiff_t k = first; k < first + K; k++) {
+#pragma omp for schedule(dynamic, 1)
+        for (ptrdiff_t task = 0; task < p->N * blocks; task++) {
+            const ptrdiff_t n = task / blocks, c = task % blocks * block, planes = p->C - c < block ? p->C - c : block;
+            real *to = grad_x + (n * p->C + c) * in;
+            if (!finite) memset(to, 0, sizeof(real) * (size_t)(planes * in));
+            for (ptrdiff_t m = 0; m < K; m++) {
+                const ptrdiff_t k = c / C * K + m;
                 const real *w = weight + (k * C + c % C) * T, *gy = grad_y + (n * p->K + k) * out;
-                if (!finite) {
-                    FC(spread_plane_carefully)(p, gy, w, to);
-                } else if (p->stride_h == 1) {
-                    real turned[DEPTHWISE_TAPS];
-                    for (ptrdiff_t t = 0; t < T; t++) turned[t] = w[T - 1 - t];
-                    kernels.plane_correlate(&back, gy, turned, 0, k > first, to);
-                } else {
-                    kernels.plane_spread(p, gy, w, k > first, to);
+                for (ptrdiff_t i = 0; !finite && i < planes; i++)
+                    FC(spread_plane_carefully)(p, gy + i * out, w + i * T, to + i * in);
+                if (finite && p->stride_h == 1) {
+                    real turned[DEPTHWISE_PLANES * DEPTHWISE_TAPS];
+                    for (ptrdiff_t i = 0; i < planes; i++)
+                        for (ptrdiff_t t = 0; t < T; t++) turned[i * T + t] = w[i * T + T - 1 - t];
+                    kernels.plane_correlate(&back, planes, gy, turned, NULL, m > 0, to);
+                } else if (finite) {
+                    kernels.plane_spread(p, planes, gy, w, m > 0, to);
                 }
             }
         }
@@ -133,8 +141,11 @@ static void FC(depthwise_grad_x)(const fc_conv2d *p, const real *grad_y, const r
 
 /* -- grad_weight --------------------------------------------------------------------------------------------------- */
 
+/* Of the batch: from the shape, never from the threads. */
 static ptrdiff_t FC(depthwise_chunks)(const fc_conv2d *p) {
-    return p->K >= DEPTHWISE_TASKS || p->N < 2 ? 1 : p->N < DEPTHWISE_TASKS ? p->N : DEPTHWISE_TASKS;
+    const ptrdiff_t blocks = (p->K + DEPTHWISE_PLANES - 1) / DEPTHWISE_PLANES;
+    const ptrdiff_t chunks = (DEPTHWISE_TASKS + blocks - 1) / blocks;
+    return p->N < 2 ? 1 : p->N < chunks ? p->N : chunks;
 }
 
 static size_t FC(depthwise_grad_weight_workspace)(const fc_conv2d *p) {
@@ -145,20 +156,24 @@ static void FC(depthwise_grad_weight)(const fc_conv2d *p, const real *grad_y, co
                                       real *partial, int threads) {
     const ptrdiff_t C = p->C / p->groups, K = p->K / p->groups, T = p->R * p->S, in = p->H * p->W, out = p->OH * p->OW;
     const ptrdiff_t chunks = FC(depthwise_chunks)(p), lanes = kernels.lanes;
+    const ptrdiff_t block = FC(depthwise_block)(p), blocks = (p->K + block - 1) / block;
     const int team = FC(depthwise_team)(p, threads);
 #pragma omp parallel num_threads(team) if (team > 1)
     {
         const fc_mode mode = fc_mode_enter();
 #pragma omp for schedule(dynamic, 1)
-        for (ptrdiff_t task = 0; task < chunks * p->K; task++) {
-            const ptrdiff_t chunk = task / p->K, k = task % p->K;
-            real sum[DEPTHWISE_CHANNELS * DEPTHWISE_TAPS * 16] __attribute__((aligned(64))); /* [c][t][lane] */
-            memset(sum, 0, sizeof(real) * (size_t)(C * T * lanes));
+        for (ptrdiff_t task = 0; task < chunks * blocks; task++) {
+            const ptrdiff_t chunk = task / blocks, k = task % blocks * block;
+            const ptrdiff_t planes = p->K - k < block ? p->K - k : block, sums = planes * C * T;
+            /* [plane][t][lane], or [c][t][lane] of one plane of grad_y */
+            real sum[DEPTHWISE_CHANNELS * DEPTHWISE_TAPS * 16] __attribute__((aligned(64)));
+            memset(sum, 0, sizeof(real) * (size_t)(sums * lanes));
             for (ptrdiff_t n = p->N * chunk / chunks; n < p->N * (chunk + 1) / chunks; n++)
                 for (ptrdiff_t c = 0; c < C; c++)
-                    kernels.plane_outer(p, grad_y + (n * p->K + k) * out, x + (n * p->C + k / K * C + c) * in,
+                    kernels.plane_outer(p, planes, grad_y + (n * p->K + k) * out, x + (n * p->C + k / K * C + c) * in,
                                         sum + c * T * lanes);
-            for (ptrdiff_t i = 0; i < C * T; i++) partial[task * C * T + i] = kernels.sum_all(sum + i * lanes, lanes);
+            real *to = partial + (chunk * p->K + k) * C * T;
+            for (ptrdiff_t i = 0; i < sums; i++) to[i] = kernels.sum_all(sum + i * lanes, lanes);
         }
 #pragma omp for schedule(static)
         for (ptrdiff_t i = 0; i < p->K * C * T; i++) {
