@@ -23,8 +23,8 @@ FC_INLINE ptrdiff_t FC(plane_band)(ptrdiff_t W, ptrdiff_t stride) {
     return rows < 8 ? 8 : rows;
 }
 
-/* Fetches into L2 what lies `ahead` elements after p, the same place of the next plane: whoever works on it next finds
- * it there.  Nothing happens where no memory is. */
+/* Fetches into L2 what lies `ahead` elements after p, the same place of the next plane.  What is to be written is fetched
+ * only where this call goes on to it: the next plane may be another thread's.  Nothing happens where no memory is. */
 FC_INLINE void FC(plane_soon)(const real *p, ptrdiff_t ahead) {
     __builtin_prefetch((const void *)((uintptr_t)p + (uintptr_t)ahead * sizeof(real)), 0, 2);
 }
@@ -143,8 +143,8 @@ FC_INLINE int FC(plane_edge)(const fc_conv2d *p, ptrdiff_t j, const int S, const
 /* Rows i0 .. i1-1 of y, columns j .. j + n - 1.  In step b, the rows b * stride .. b * stride + stride - 1 of the padded
  * plane are read: row b of y begins, and row b - M + 1 is complete; sum[m] belongs to row b - m. */
 FC_INLINE void FC(correlate_strip)(const fc_conv2d *p, const FC(strip) *strip, const real *x, const real *w,
-                                   const real *bias, int add, real *y, ptrdiff_t i0, ptrdiff_t i1, const int R,
-                                   const int S, const int stride, const int kind) {
+                                   const real *bias, int add, real *y, ptrdiff_t ahead_y, ptrdiff_t i0, ptrdiff_t i1,
+                                   const int R, const int S, const int stride, const int kind) {
     const int M = (R + stride - 1) / stride;
     const ptrdiff_t H = p->H, W = p->W, OW = p->OW;
     const ptrdiff_t next_x = H * W, next_y = p->OH * OW; /* the second plane of a pair */
@@ -173,7 +173,7 @@ FC_INLINE void FC(correlate_strip)(const fc_conv2d *p, const FC(strip) *strip, c
         }
         if (b - M + 1 < i0) continue;
         real *to = y + (b - M + 1) * OW;
-        FC(plane_soon)(to, next_y);
+        FC(plane_soon)(to, ahead_y);
         FC(store_strip)(to, strip, next_y, sum[M - 1], kind);
     }
 }
@@ -182,7 +182,8 @@ FC_INLINE void FC(correlate_planes)(const fc_conv2d *p, ptrdiff_t planes, const 
                                     const real *bias, int add, real *y, const int R, const int S, const int stride) {
 #define STRIP(kind, i, end, j)                                                                               \
     FC(correlate_strip)(p, &strip, x + plane * p->H * p->W, w + plane * R * S, bias ? bias + plane : NULL, add, \
-                        y + plane * p->OH * p->OW + (j), i, end, R, S, stride, kind)
+                        y + plane * p->OH * p->OW + (j), plane + 1 < planes ? p->OH * p->OW : 0, i, end, R, S, \
+                        stride, kind)
     FC_PLANES(STRIP);
 #undef STRIP
 }
@@ -211,8 +212,8 @@ void KERNEL(plane_correlate)(const fc_conv2d *p, ptrdiff_t planes, const real *x
 /* Stride 2: rows 2b and 2b + 1 of gx and their columns 2u and 2u + 1 meet different taps, those with r = t + top and
  * s = t + left (mod 2), t being 0 or 1.  With top = 2 * k + odd, row 2b + t meets row b + k + (t + odd - r) / 2 of gy:
  * rows b + k + odd - d for d < D.  odd_h, odd_w: whether top and left are. */
-FC_INLINE void FC(spread_strip)(const fc_conv2d *p, const real *gy, const real *w, int add, real *gx, ptrdiff_t b0,
-                                ptrdiff_t b1, ptrdiff_t u, const int side, const int odd_h, const int odd_w,
+FC_INLINE void FC(spread_strip)(const fc_conv2d *p, const real *gy, const real *w, int add, real *gx, ptrdiff_t ahead,
+                                ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t u, const int side, const int odd_h, const int odd_w,
                                 const int edge) {
     const int D = (side + 1) / 2;
     const ptrdiff_t OH = p->OH, OW = p->OW, W = p->W;
@@ -251,8 +252,8 @@ FC_INLINE void FC(spread_strip)(const fc_conv2d *p, const real *gy, const real *
                                          v[odd_h - (t + odd_h - r) / 2][odd_w - (q + odd_w - s) / 2], sum[q]);
             vec_interleave(sum[0], sum[1], &low, &high);
             real *to = gx + (2 * b + t) * W + 2 * u;
-            FC(plane_soon)(to, p->H * W);
-            FC(plane_soon)(to + LANES, p->H * W);
+            FC(plane_soon)(to, ahead);
+            FC(plane_soon)(to + LANES, ahead);
             if (!edge) {
                 vec_store(to, add ? low + vec_load(to) : low);
                 vec_store(to + LANES, add ? high + vec_load(to + LANES) : high);
@@ -267,14 +268,16 @@ FC_INLINE void FC(spread_strip)(const fc_conv2d *p, const real *gy, const real *
 FC_INLINE void FC(spread_planes)(const fc_conv2d *p, ptrdiff_t planes, const real *gy, const real *w, int add, real *gx,
                                  const int side, const int odd_h, const int odd_w) {
     const ptrdiff_t band = FC(plane_band)(p->W, 2), rows = (p->H + 1) / 2, D = (side + 1) / 2;
-    for (; planes > 0; planes--, gy += p->OH * p->OW, gx += p->H * p->W, w += side * side)
-    for (ptrdiff_t b = 0; b < rows; b += band) {
-        const ptrdiff_t end = rows - b < band ? rows : b + band;
-        for (ptrdiff_t u = 0; 2 * u < p->W; u += LANES) {
-            const ptrdiff_t col = u + p->pad_left / 2 + odd_w;
-            if (2 * (u + LANES) > p->W || col - D + 1 < 0 || col + LANES > p->OW)
-                FC(spread_strip)(p, gy, w, add, gx, b, end, u, side, odd_h, odd_w, 1);
-            else FC(spread_strip)(p, gy, w, add, gx, b, end, u, side, odd_h, odd_w, 0);
+    for (; planes > 0; planes--, gy += p->OH * p->OW, gx += p->H * p->W, w += side * side) {
+        const ptrdiff_t ahead = planes > 1 ? p->H * p->W : 0;
+        for (ptrdiff_t b = 0; b < rows; b += band) {
+            const ptrdiff_t end = rows - b < band ? rows : b + band;
+            for (ptrdiff_t u = 0; 2 * u < p->W; u += LANES) {
+                const ptrdiff_t col = u + p->pad_left / 2 + odd_w;
+                if (2 * (u + LANES) > p->W || col - D + 1 < 0 || col + LANES > p->OW)
+                    FC(spread_strip)(p, gy, w, add, gx, ahead, b, end, u, side, odd_h, odd_w, 1);
+                else FC(spread_strip)(p, gy, w, add, gx, ahead, b, end, u, side, odd_h, odd_w, 0);
+            }
         }
     }
 }
