@@ -300,21 +300,23 @@ void KERNEL(plane_spread)(const fc_conv2d *p, ptrdiff_t planes, const real *gy, 
 
 /* -- outer --------------------------------------------------------------------------------------------------------- */
 
-/* Rows i0 .. i1-1 and columns j .. j + n - 1 of gy.  The steps are those of correlate_strip: g[m] is row b - m of gy. */
-FC_INLINE void FC(outer_strip)(const fc_conv2d *p, const FC(strip) *strip, const real *gy, const real *x, real *sum,
-                               ptrdiff_t i0, ptrdiff_t i1, const int R, const int S, const int stride,
-                               const int kind) {
-    const int M = (R + stride - 1) / stride;
-    const ptrdiff_t H = p->H, W = p->W, OW = p->OW;
-    const ptrdiff_t next_x = H * W, next_y = p->OH * OW;
+/* Rows i0 .. i1-1 and one strip's columns of gy, for kernel rows r0 .. r1-1.  The steps are those of correlate_strip:
+ * g[m] is row b - m of gy. */
+FC_INLINE void FC(outer_rows)(const fc_conv2d *p, const FC(strip) *strip, const real *gy, const real *x, real *sum,
+                              ptrdiff_t i0, ptrdiff_t i1, const int r0, const int r1, const int R, const int S,
+                              const int stride, const int kind) {
+    const int first = r0 / stride, last = (r1 - 1) / stride;
+    const ptrdiff_t H = p->H, W = p->W, OW = p->OW, next_x = H * W, next_y = p->OH * OW;
     vec tap[FC(MOST_SIDE) * FC(MOST_SIDE)], g[FC(MOST_SIDE)] = {{0}};
 #pragma GCC unroll 49
-    for (int t = 0; t < R * S; t++) tap[t] = (vec){0};
-    for (ptrdiff_t b = i0; b < i1 + M - 1; b++) {
+    for (int t = r0 * S; t < r1 * S; t++) tap[t] = (vec){0};
+    for (ptrdiff_t b = i0 + first; b < i1 + last; b++) {
+        const real *row = gy + (b - first) * OW;
 #pragma GCC unroll 7
-        for (int m = M - 1; m > 0; m--) g[m] = g[m - 1];
-        FC(plane_soon)(gy + b * OW, next_y);
-        g[0] = b >= i1 ? (vec){0} : FC(load_strip)(gy + b * OW, strip->store, strip->store_second, next_y, kind);
+        for (int m = last; m > first; m--) g[m] = g[m - 1];
+        g[first] = (vec){0};
+        if (b - first < i1) g[first] = FC(load_strip)(row, strip->store, strip->store_second, next_y, kind);
+        FC(plane_soon)(row, next_y);
 #pragma GCC unroll 2
         for (int q = 0; q < stride; q++) {
             const ptrdiff_t h = b * stride + q - p->pad_top;
@@ -324,22 +326,34 @@ FC_INLINE void FC(outer_strip)(const fc_conv2d *p, const FC(strip) *strip, const
             FC(plane_soon)(x + h * W + strip->c, next_x);
             if (stride == 2) FC(plane_soon)(x + h * W + strip->c + LANES, next_x);
 #pragma GCC unroll 7
-            for (int m = 0; m < M; m++)
+            for (int m = first; m <= last; m++)
 #pragma GCC unroll 7
-                for (int s = 0; s < S; s++)
-                    if (q + m * stride < R) {
-                        const int t = (q + m * stride) * S + s;
-                        tap[t] = vec_fma(g[m], v[s], tap[t]);
-                    }
+                for (int s = 0; s < S; s++) {
+                    const int r = q + m * stride;
+                    if (r >= r0 && r < r1) tap[r * S + s] = vec_fma(g[m], v[s], tap[r * S + s]);
+                }
         }
     }
-    const ivec first = ivec_iota() < LANES / 2;
+    const ivec lower = ivec_iota() < LANES / 2;
 #pragma GCC unroll 49
-    for (int t = 0; t < R * S; t++) {
+    for (int t = r0 * S; t < r1 * S; t++) {
         real *to = sum + t * LANES, *second = to + R * S * LANES;
-        vec_store(to, vec_load(to) + (kind == FC(PAIR) ? vec_select(first, tap[t], (vec){0}) : tap[t]));
-        if (kind == FC(PAIR)) vec_store(second, vec_load(second) + vec_select(first, (vec){0}, tap[t]));
+        vec_store(to, vec_load(to) + (kind == FC(PAIR) ? vec_select(lower, tap[t], (vec){0}) : tap[t]));
+        if (kind == FC(PAIR)) vec_store(second, vec_load(second) + vec_select(lower, (vec){0}, tap[t]));
     }
+}
+
+/* In passes over the strip, of as many kernel rows as have their sums in registers. */
+FC_INLINE void FC(outer_strip)(const fc_conv2d *p, const FC(strip) *strip, const real *gy, const real *x, real *sum,
+                               ptrdiff_t i0, ptrdiff_t i1, const int R, const int S, const int stride,
+                               const int kind) {
+    const int n = OUTER_BUDGET >= 14 ? (R == 7 ? 4 : R) : R == 3 ? 3 : 2;
+#define ROWS(r) if ((r) < R) FC(outer_rows)(p, strip, gy, x, sum, i0, i1, r, (r) + n < R ? (r) + n : R, R, S, stride, kind)
+    ROWS(0);
+    ROWS(n);
+    ROWS(2 * n);
+    ROWS(3 * n);
+#undef ROWS
 }
 
 FC_INLINE void FC(outer_planes)(const fc_conv2d *p, ptrdiff_t planes, const real *gy, const real *x, real *sum,
