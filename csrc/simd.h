@@ -80,6 +80,7 @@ FC_INLINE vec_f64 set1_f64(double x) { return x - (vec_f64){0}; }
 #define vec_sum FC(sum)
 #define vec_interleave FC(interleave)
 #define vec_deinterleave FC(deinterleave)
+#define vec_shift_up FC(shift_up)
 #define vec_transpose FC(transpose_square)
 #define vec_load_strided FC(load_strided)
 #define vec_sum_rows FC(sum_rows)

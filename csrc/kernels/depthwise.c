@@ -47,6 +47,11 @@ FC_INLINE FC(strip) FC(make_strip)(ptrdiff_t c, ptrdiff_t W, ptrdiff_t columns, 
 #pragma GCC unroll 8
     for (int s = 0; s < S + (stride - 1); s++)
         strip.load[s] = vec_mask_within(stride == 1 ? c + s : c + s / 2 * 2 + s % 2 * LANES, W);
+    if (stride == 2 && S == 3) {
+        strip.load[0] = vec_mask_within(c + 1, W);
+        strip.load[1] = vec_mask_within(c + 1 + LANES, W);
+        strip.load[2] = vec_mask_within(c, W) & vec_mask_within(0, 1);
+    }
     if (pair) {
 #pragma GCC unroll 8
         for (int s = 0; s < S; s++) {
@@ -95,6 +100,12 @@ FC_INLINE void FC(plane_row)(const real *row, const FC(strip) *strip, ptrdiff_t 
 #pragma GCC unroll 7
         for (int s = 0; s < S; s++)
             v[s] = FC(load_strip)(row + s, strip->load[s], strip->load_second[s], second, kind);
+    } else if (S == 3) {
+        /* Taps 1 and 2 from two vectors; tap 0 is tap 2 one lane on. */
+        const vec a = FC(load_strip)(row + 1, strip->load[0], strip->load[0], 0, kind);
+        const vec b = FC(load_strip)(row + 1 + LANES, strip->load[1], strip->load[1], 0, kind);
+        vec_deinterleave(a, b, &v[1], &v[2]);
+        v[0] = vec_shift_up(v[2], kind == FC(INNER) ? vec_set1(row[0]) : vec_load_masked(row, strip->load[2]));
     } else {
 #pragma GCC unroll 4
         for (int s = 0; s < S; s += 2) {
