@@ -5,7 +5,9 @@
  *              stride_h meet the same kernel rows, each at its own offset in grad_y; likewise the columns
  * grad_weight  outer products over positions, see kernels/outer_taps.c; the batch is cut in chunks by the shape, each
  *              with a sum of its own, and the sums are added in order
- * grad_bias    sums of planes */
+ * grad_bias    sums of planes
+ *
+ * Groups of few channels go to depthwise.c in all three. */
 
 /* -- packed weights ------------------------------------------------------------------------------------------------ */
 
@@ -209,7 +211,7 @@ static FC(correlation) FC(phase_correlation)(const fc_conv2d *p, const FC(phase)
 }
 
 size_t FC(conv2d_grad_x_workspace)(const fc_conv2d *p, int threads) {
-    if (FC(depthwise_pays)(p)) return 0;
+    if (FC(depthwise_grad_x_pays)(p)) return 0;
     FC(grad_x_plan) f = FC(plan_grad_x)(p, NULL);
     size_t most = 0;
     for (ptrdiff_t a = 0; a < p->stride_h && a < p->H; a++)
@@ -225,7 +227,7 @@ size_t FC(conv2d_grad_x_workspace)(const fc_conv2d *p, int threads) {
 
 void FC(conv2d_grad_x)(const fc_conv2d *p, const real *grad_y, const real *weight, real *grad_x, void *workspace,
                        int threads) {
-    if (FC(depthwise_pays)(p)) {
+    if (FC(depthwise_grad_x_pays)(p)) {
         FC(depthwise_grad_x)(p, grad_y, weight, grad_x, threads);
         return;
     }
@@ -325,7 +327,7 @@ static FC(grad_weight_plan) FC(plan_grad_weight)(const fc_conv2d *p, void *works
 }
 
 size_t FC(conv2d_grad_weight_workspace)(const fc_conv2d *p, int threads) {
-    if (FC(depthwise_pays)(p)) return FC(depthwise_grad_weight_workspace)(p);
+    if (FC(depthwise_grad_weight_pays)(p)) return FC(depthwise_grad_weight_workspace)(p);
     const size_t direct = FC(plan_grad_weight)(p, NULL, threads).bytes;
     const size_t winograd = FC(use_winograd_grad)(p) ? FC(plan_winograd_grad)(p, NULL, threads).bytes : 0;
     return direct > winograd ? direct : winograd;
@@ -399,7 +401,7 @@ static void FC(grad_weight_finish)(const fc_conv2d *p, const FC(grad_weight_plan
 
 void FC(conv2d_grad_weight)(const fc_conv2d *p, const real *grad_y, const real *x, real *grad_weight, void *workspace,
                             int threads) {
-    if (FC(depthwise_pays)(p)) {
+    if (FC(depthwise_grad_weight_pays)(p)) {
         FC(depthwise_grad_weight)(p, grad_y, x, grad_weight, workspace, threads);
         return;
     }

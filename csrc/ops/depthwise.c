@@ -12,7 +12,7 @@
 #ifndef FC_DEPTHWISE
 #define FC_DEPTHWISE
 enum {
-    DEPTHWISE_CHANNELS = 8, /* in a group, at most: beyond, the kernels for many channels are better */
+    DEPTHWISE_CHANNELS = 8, /* in a group, at most */
     DEPTHWISE_PLANES = 8,   /* in a task */
     DEPTHWISE_TASKS = 16,   /* of grad_weight: fewer blocks of channels cut the batch */
     DEPTHWISE_TAPS = 49,
@@ -23,12 +23,28 @@ static inline ptrdiff_t fc_tap_row(const fc_conv2d *p, ptrdiff_t i, ptrdiff_t r)
 static inline ptrdiff_t fc_tap_col(const fc_conv2d *p, ptrdiff_t j, ptrdiff_t s) { return j * p->stride_w + s - p->pad_left; }
 #endif
 
-/* From the shape of one image and the kernel, never from N or the threads. */
+/* Which calls come here: chosen from the shape of one image and the kernel, never from N or the threads. */
+static int FC(depthwise_fits)(const fc_conv2d *p) {
+    return p->groups > 1 && p->R == p->S && (p->R == 3 || p->R == 5 || p->R == 7) && p->dilation_h == 1 &&
+           p->dilation_w == 1 && p->stride_h == p->stride_w && p->stride_h <= 2 &&
+           p->C / p->groups <= DEPTHWISE_CHANNELS && p->K / p->groups <= DEPTHWISE_CHANNELS;
+}
+
+/* Beyond 2 planes to add up, a plane must fill its vectors, or the kernels for many channels are better. */
 static int FC(depthwise_pays)(const fc_conv2d *p) {
+    const ptrdiff_t C = p->C / p->groups;
+    return FC(depthwise_fits)(p) && (C <= 2 || ((C <= 4 || p->stride_h == 2) && 2 * p->OW > kernels.lanes));
+}
+
+static int FC(depthwise_grad_x_pays)(const fc_conv2d *p) {
+    const ptrdiff_t K = p->K / p->groups;
+    return FC(depthwise_fits)(p) && (K <= 2 || (K <= 4 && p->stride_h == 1 && 2 * p->W > kernels.lanes));
+}
+
+static int FC(depthwise_grad_weight_pays)(const fc_conv2d *p) {
     const ptrdiff_t C = p->C / p->groups, K = p->K / p->groups;
-    return p->groups > 1 && C <= DEPTHWISE_CHANNELS && K <= DEPTHWISE_CHANNELS && p->R == p->S &&
-           (p->R == 3 || p->R == 5 || p->R == 7) && p->dilation_h == 1 && p->dilation_w == 1 &&
-           p->stride_h == p->stride_w && p->stride_h <= 2;
+    return FC(depthwise_fits)(p) &&
+           ((C <= 2 && K <= 2) || ((C <= 4 || p->stride_h == 1) && 2 * p->OW > kernels.lanes));
 }
 
 /* Threads for a pass, all of which multiply equally much. */
