@@ -6,9 +6,9 @@
  *
  * What lies outside a plane counts as 0 there.  Kernels of 3x3, 5x5 and 7x7 with stride 1 or 2 are compiled, each with
  * loops unrolled.  Such a convolution does few operations for each element it touches, so nothing is copied, padded or
- * rearranged first: a strip of LANES columns of y runs down the plane, each row of x is loaded once for a strip (shifted
- * by each s), and meets the rows of y that see it, whose sums are in registers.  Only strips at the left and right edge
- * load with masks; rows above and below x are passed over.
+ * rearranged first: a strip of LANES columns of y runs down the plane, each row of x is loaded once for a strip
+ * (shifted by each s), and meets the rows of y that see it, whose sums are in registers.  Only strips at the left and
+ * right edge load with masks; rows above and below x are passed over.
  *
  * A wide plane is worked in bands of rows, so that a row is still in L1 when the next strip comes. */
 
@@ -23,20 +23,22 @@ FC_INLINE ptrdiff_t FC(plane_band)(ptrdiff_t W, ptrdiff_t stride) {
     return rows < 8 ? 8 : rows;
 }
 
-/* Fetches into L2 what lies `ahead` elements after p, the same place of the next plane.  What is to be written is fetched
- * only where this call goes on to it: the next plane may be another thread's.  Nothing happens where no memory is. */
+/* Fetches into L2 what lies `ahead` elements after p, the same place of the next plane.  What is to be written is
+ * fetched only where this call goes on to it (0 where not): the next plane may be another thread's.  Nothing happens
+ * where no memory is. */
 FC_INLINE void FC(plane_soon)(const real *p, ptrdiff_t ahead) {
     __builtin_prefetch((const void *)((uintptr_t)p + (uintptr_t)ahead * sizeof(real)), 0, 2);
 }
 
-/* Where a strip lies in the rows that it reads: column c + l * stride + s of x for lane l and tap s.  An edge needs
- * masks: load[s] of what lies inside (stride 2: load[s] and load[s + 1] of the two vectors that begin at tap s, s even),
- * and `store` of the strip's own columns.  Without an edge, all of c .. c + S - 2 + LANES * stride lies in the row. */
+/* Where a strip lies in the rows that it reads: column c + l * stride + s of x for lane l and tap s.  Where it reaches
+ * beyond them it needs masks: load[s] of what lies inside (stride 2: load[s] and load[s + 1] of the two vectors that
+ * begin at tap s, s even; but see plane_row for 3 taps), and `store` of the strip's own columns.  Elsewhere all of
+ * c .. c + S - 2 + LANES * stride lies in the row. */
 typedef struct {
     ptrdiff_t c;
     vmask load[FC(MOST_SIDE) + 1], store;
-    /* A pair of narrow planes, with the same columns: LANES / 2 lanes of each.  Lane l of the second plane's part lies at
-     * l - LANES / 2 in it. */
+    /* A pair of narrow planes, with the same columns: LANES / 2 lanes of each, so that lane l of the second plane is
+     * its column l - LANES / 2. */
     vmask load_second[FC(MOST_SIDE)], store_second;
 } FC(strip);
 
@@ -151,7 +153,7 @@ FC_INLINE int FC(plane_edge)(const fc_conv2d *p, ptrdiff_t j, const int S, const
 
 /* -- correlate ----------------------------------------------------------------------------------------------------- */
 
-/* Rows i0 .. i1-1 of y, columns j .. j + n - 1.  In step b, the rows b * stride .. b * stride + stride - 1 of the padded
+/* Rows i0 .. i1-1 of y, columns of one strip.  In step b, the rows b * stride .. b * stride + stride - 1 of the padded
  * plane are read: row b of y begins, and row b - M + 1 is complete; sum[m] belongs to row b - m. */
 FC_INLINE void FC(correlate_strip)(const fc_conv2d *p, const FC(strip) *strip, const real *x, const real *w,
                                    const real *bias, int add, real *y, ptrdiff_t ahead_y, ptrdiff_t i0, ptrdiff_t i1,
@@ -224,8 +226,8 @@ void KERNEL(plane_correlate)(const fc_conv2d *p, ptrdiff_t planes, const real *x
  * s = t + left (mod 2), t being 0 or 1.  With top = 2 * k + odd, row 2b + t meets row b + k + (t + odd - r) / 2 of gy:
  * rows b + k + odd - d for d < D.  odd_h, odd_w: whether top and left are. */
 FC_INLINE void FC(spread_strip)(const fc_conv2d *p, const real *gy, const real *w, int add, real *gx, ptrdiff_t ahead,
-                                ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t u, const int side, const int odd_h, const int odd_w,
-                                const int edge) {
+                                ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t u, const int side, const int odd_h,
+                                const int odd_w, const int edge) {
     const int D = (side + 1) / 2;
     const ptrdiff_t OH = p->OH, OW = p->OW, W = p->W;
     const ptrdiff_t row = p->pad_top / 2 + odd_h, col = u + p->pad_left / 2 + odd_w;
@@ -359,7 +361,8 @@ FC_INLINE void FC(outer_strip)(const fc_conv2d *p, const FC(strip) *strip, const
                                ptrdiff_t i0, ptrdiff_t i1, const int R, const int S, const int stride,
                                const int kind) {
     const int n = OUTER_BUDGET >= 14 ? (R == 7 ? 4 : R) : R == 3 ? 3 : 2;
-#define ROWS(r) if ((r) < R) FC(outer_rows)(p, strip, gy, x, sum, i0, i1, r, (r) + n < R ? (r) + n : R, R, S, stride, kind)
+#define ROWS(r) \
+    if ((r) < R) FC(outer_rows)(p, strip, gy, x, sum, i0, i1, r, (r) + n < R ? (r) + n : R, R, S, stride, kind)
     ROWS(0);
     ROWS(n);
     ROWS(2 * n);
@@ -376,8 +379,8 @@ FC_INLINE void FC(outer_planes)(const fc_conv2d *p, ptrdiff_t planes, const real
 #undef STRIP
 }
 
-/* sum: R * S vectors for each plane; the sum of one's lanes belongs to its tap.  A zero that stands for what lies outside
- * gy or x may meet an infinity here: sums that are not finite are to be computed again with care. */
+/* sum: R * S vectors for each plane; the sum of one's lanes belongs to its tap.  A zero that stands for what lies
+ * outside gy or x may meet an infinity here: sums that are not finite are to be computed again with care. */
 void KERNEL(plane_outer)(const fc_conv2d *p, ptrdiff_t planes, const real *gy, const real *x, real *sum) {
 #define OUTER(side, stride) FC(outer_planes)(p, planes, gy, x, sum, side, side, stride)
     FC_EACH_SIZE(OUTER);

@@ -1,10 +1,11 @@
 /* Depthwise and grouped convolutions with few channels in a group, forward and backward, plane by plane: each plane of
  * an output is the sum of a few planes of the input, each correlated with one kernel of R x S (kernels/depthwise.c).
  *
- * forward      a task is a plane of y; the channels of its group are added one after another
- * grad_x       likewise a plane of grad_x: with stride 1 by the kernel turned round, with stride 2 by the adjoint
- * grad_weight  a task is one output channel and one chunk of the batch; where there are few channels the batch is cut in
- *              chunks, by the shape, and their sums are added in order
+ * forward      a task is a plane of y (several, where a group has one channel); the channels of its group are added one
+ *              after another
+ * grad_x       likewise planes of grad_x: with stride 1 by the kernel turned round, with stride 2 by the adjoint
+ * grad_weight  a task is one or several output channels and one chunk of the batch; where there are few channels the
+ *              batch is cut in chunks, by the shape, and their sums are added in order
  *
  * Kernels take 0 for what lies outside a plane.  A weight that is not finite would make NaN of it: planes with such a
  * weight, and sums of grad_weight that turn out not finite, are computed in a plain way that looks at the border. */
@@ -18,9 +19,13 @@ enum {
     DEPTHWISE_TAPS = 49,
 };
 
-/* The plain ways: sums over one image's channels, or over the batch, of what lies inside. */
-static inline ptrdiff_t fc_tap_row(const fc_conv2d *p, ptrdiff_t i, ptrdiff_t r) { return i * p->stride_h + r - p->pad_top; }
-static inline ptrdiff_t fc_tap_col(const fc_conv2d *p, ptrdiff_t j, ptrdiff_t s) { return j * p->stride_w + s - p->pad_left; }
+/* The row and the column of x that tap t of element `at` of a plane of y meets, inside or outside of x. */
+static inline ptrdiff_t fc_tap_row(const fc_conv2d *p, ptrdiff_t at, ptrdiff_t t) {
+    return at / p->OW * p->stride_h + t / p->S - p->pad_top;
+}
+static inline ptrdiff_t fc_tap_col(const fc_conv2d *p, ptrdiff_t at, ptrdiff_t t) {
+    return at % p->OW * p->stride_w + t % p->S - p->pad_left;
+}
 #endif
 
 /* Which calls come here: chosen from the shape of one image and the kernel, never from N or the threads. */
@@ -57,7 +62,7 @@ static int FC(depthwise_team)(const fc_conv2d *p, int threads) {
 static void FC(correlate_plane_carefully)(const fc_conv2d *p, const real *x, const real *w, real *y) {
     for (ptrdiff_t at = 0; at < p->OH * p->OW; at++)
         for (ptrdiff_t t = 0; t < p->R * p->S; t++) {
-            const ptrdiff_t h = fc_tap_row(p, at / p->OW, t / p->S), v = fc_tap_col(p, at % p->OW, t % p->S);
+            const ptrdiff_t h = fc_tap_row(p, at, t), v = fc_tap_col(p, at, t);
             if (h >= 0 && h < p->H && v >= 0 && v < p->W) y[at] += w[t] * x[h * p->W + v];
         }
 }
@@ -66,7 +71,7 @@ static void FC(correlate_plane_carefully)(const fc_conv2d *p, const real *x, con
 static void FC(spread_plane_carefully)(const fc_conv2d *p, const real *gy, const real *w, real *gx) {
     for (ptrdiff_t at = 0; at < p->OH * p->OW; at++)
         for (ptrdiff_t t = 0; t < p->R * p->S; t++) {
-            const ptrdiff_t h = fc_tap_row(p, at / p->OW, t / p->S), v = fc_tap_col(p, at % p->OW, t % p->S);
+            const ptrdiff_t h = fc_tap_row(p, at, t), v = fc_tap_col(p, at, t);
             if (h >= 0 && h < p->H && v >= 0 && v < p->W) gx[h * p->W + v] += w[t] * gy[at];
         }
 }
@@ -79,7 +84,7 @@ static real FC(outer_plane_carefully)(const fc_conv2d *p, const real *grad_y, co
     for (ptrdiff_t n = 0; n < p->N; n++) {
         const real *gy = grad_y + (n * p->K + k) * p->OH * p->OW, *xc = x + (n * p->C + channel) * p->H * p->W;
         for (ptrdiff_t at = 0; at < p->OH * p->OW; at++) {
-            const ptrdiff_t h = fc_tap_row(p, at / p->OW, t / p->S), v = fc_tap_col(p, at % p->OW, t % p->S);
+            const ptrdiff_t h = fc_tap_row(p, at, t), v = fc_tap_col(p, at, t);
             if (h >= 0 && h < p->H && v >= 0 && v < p->W) sum += gy[at] * xc[h * p->W + v];
         }
     }
@@ -120,7 +125,8 @@ static void FC(depthwise_forward)(const fc_conv2d *p, const real *x, const real 
 
 /* -- grad_x -------------------------------------------------------------------------------------------------------- */
 
-static void FC(depthwise_grad_x)(const fc_conv2d *p, const real *grad_y, const real *weight, real *grad_x, int threads) {
+static void FC(depthwise_grad_x)(const fc_conv2d *p, const real *grad_y, const real *weight, real *grad_x,
+                                 int threads) {
     const ptrdiff_t C = p->C / p->groups, K = p->K / p->groups, T = p->R * p->S, in = p->H * p->W, out = p->OH * p->OW;
     const int team = FC(depthwise_team)(p, threads), finite = kernels.all_finite(weight, p->K * C * T);
     const ptrdiff_t block = FC(depthwise_block)(p), blocks = (p->C + block - 1) / block;
