@@ -27,6 +27,15 @@ typedef struct {
     ptrdiff_t x_channel, x_row, x_col;
 } fc_outer;
 
+/* The columns of a row of grad_x, for tap_sums: column b + u * stride (phase b) is a sum over s of z[taps[s] + u], for
+ * s in first[b] .. first[b + 1] - 1, where masks[s][u] has its bits set. */
+typedef struct {
+    ptrdiff_t W, stride;
+    ptrdiff_t vectors; /* of a phase */
+    const ptrdiff_t *first, *taps;
+    const void *masks; /* [s][vectors][lanes], of the size of an element */
+} fc_tap_sums;
+
 /* The constants of one optimiser step. */
 typedef struct {
     double lr, momentum, dampening, weight_decay;

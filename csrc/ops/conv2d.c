@@ -204,6 +204,7 @@ static FC(correlation) FC(phase_correlation)(const fc_conv2d *p, const FC(phase)
 }
 
 size_t FC(conv2d_grad_x_workspace)(const fc_conv2d *p, int threads) {
+    if (FC(use_tap_sums)(p)) return FC(tap_sums_workspace)(p, threads);
     FC(grad_x_plan) f = FC(plan_grad_x)(p, NULL);
     size_t most = 0;
     for (ptrdiff_t a = 0; a < p->stride_h && a < p->H; a++)
@@ -219,6 +220,10 @@ size_t FC(conv2d_grad_x_workspace)(const fc_conv2d *p, int threads) {
 
 void FC(conv2d_grad_x)(const fc_conv2d *p, const real *grad_y, const real *weight, real *grad_x, void *workspace,
                        int threads) {
+    if (FC(use_tap_sums)(p)) {
+        FC(tap_sums_grad_x)(p, grad_y, weight, grad_x, workspace, threads);
+        return;
+    }
     FC(grad_x_plan) f = FC(plan_grad_x)(p, workspace);
     const ptrdiff_t C = p->C / p->groups, K = p->K / p->groups, T = p->R * p->S;
     memset(f.bias, 0, sizeof(real) * (size_t)(p->groups * f.b.blocks * f.b.width));

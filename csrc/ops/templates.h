@@ -4,6 +4,7 @@
 #include "parallel.h"
 
 #include <string.h>
+#include <stdlib.h>
 
 #define kernels (fc_active->FC_SUFFIX)
 
@@ -15,4 +16,5 @@
 #include "linear.c"
 #include "correlate.c"
 #include "winograd.c"
+#include "tap_sums.c"
 #include "conv2d.c"
