@@ -15,7 +15,7 @@
 #ifndef FC_TAP_SUMS
 #define FC_TAP_SUMS
 enum {
-    RING_BYTES = 160 << 10, /* of z where the whole image needs more: a part of L2 */
+    RING_BYTES = 96 << 10, /* of z where the whole image needs more: a part of L2 */
     RING_MOST = 512 << 10,  /* of z, or the algorithm is not used */
     TAP_CHANNELS = 10,      /* input channels that a correlation may leave lanes idle for */
 };
@@ -117,9 +117,11 @@ static void FC(tap_sums_rows)(const fc_conv2d *p, const FC(tap_plan) *f, const f
         }
         ptrdiff_t rows = 0;
         for (ptrdiff_t r = 0; r < p->R; r++) {
-            const ptrdiff_t at = h + p->pad_top - r * p->dilation_h, i = at / p->stride_h;
-            if (at < 0 || at % p->stride_h != 0 || i >= p->OH) continue;
-            row[rows++] = r * p->S * f->z_plane + (i - low) % f->ring * p->OW;
+            const ptrdiff_t at = h + p->pad_top - r * p->dilation_h;
+            const ptrdiff_t i = p->stride_h == 1 ? at : at / p->stride_h; /* a division takes as long as a tap */
+            if (at < 0 || i >= p->OH || i * p->stride_h != at) continue;
+            const ptrdiff_t slot = f->ring == p->OH ? i - low : (i - low) % f->ring;
+            row[rows++] = r * p->S * f->z_plane + slot * p->OW;
         }
         for (ptrdiff_t c = 0; c < C; c++)
             kernels.tap_sums(job, z + c * T * f->z_plane, rows, row, line, gx + (c * p->H + h) * p->W);

@@ -17,4 +17,5 @@
 #include "correlate.c"
 #include "winograd.c"
 #include "tap_sums.c"
+#include "outer_positions.c"
 #include "conv2d.c"
