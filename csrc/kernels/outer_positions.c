@@ -33,7 +33,8 @@ FC_INLINE void FC(outer_positions_sum)(const int kr, const int qr, const fc_oute
             for (int k = 0; k < kr; k++) gv[k] = vec_load(g + k * g_channel + p);
 #pragma GCC unroll 9
             for (int q = 0; q < qr; q++) {
-                const vec xv = vec_load(xq[q] + p);
+                vec xv = vec_load(xq[q] + p);
+                FC_KEEP(xv);
 #pragma GCC unroll 5
                 for (int k = 0; k < kr; k++) acc[k * qr + q] = vec_fma(gv[k], xv, acc[k * qr + q]);
             }
