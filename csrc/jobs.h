@@ -31,6 +31,7 @@ typedef struct {
 typedef struct {
     ptrdiff_t K, Q, n, images;
     ptrdiff_t g_image, g_channel, x_image;
+    ptrdiff_t g_next;         /* from this call's grad_y to that of the next: to fetch it ahead */
     const ptrdiff_t *offsets; /* Q, into the copies of x of an image */
 } fc_outer_positions;
 

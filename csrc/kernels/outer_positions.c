@@ -17,17 +17,19 @@ enum { OUTER_SUMS = 12 };
 #endif
 
 FC_INLINE void FC(outer_positions_sum)(const int kr, const int qr, const fc_outer_positions *job, const real *g,
-                                       const ptrdiff_t *offsets, const real *x, real *sum) {
+                                       const ptrdiff_t *offsets, const real *x, real *sum, const real *next,
+                                       ptrdiff_t rows_ahead) {
     vec acc[OUTER_SUMS];
 #pragma GCC unroll 27
     for (int i = 0; i < kr * qr; i++) acc[i] = vec_set1(0);
     const ptrdiff_t n = job->n, g_channel = job->g_channel;
-    for (ptrdiff_t image = 0; image < job->images; image++, g += job->g_image, x += job->x_image) {
+    for (ptrdiff_t image = 0; image < job->images; image++, g += job->g_image, x += job->x_image, next += job->g_image) {
         const real *xq[9];
 #pragma GCC unroll 9
         for (int q = 0; q < qr; q++) xq[q] = x + offsets[q];
         ptrdiff_t p = 0;
         for (; p + LANES <= n; p += LANES) {
+            for (ptrdiff_t k = 0; k < rows_ahead; k++) __builtin_prefetch(next + k * g_channel + p);
             vec gv[5];
 #pragma GCC unroll 5
             for (int k = 0; k < kr; k++) gv[k] = vec_load(g + k * g_channel + p);
@@ -64,12 +66,13 @@ FC_INLINE void FC(outer_positions_sum)(const int kr, const int qr, const fc_oute
         for (int q = 0; q < qr; q++) sum[k * job->Q + q] += added[k * qr + q];
 }
 
-typedef void (*FC(outer_positions_tile))(const fc_outer_positions *, const real *, const ptrdiff_t *, const real *, real *);
+typedef void (*FC(outer_positions_tile))(const fc_outer_positions *, const real *, const ptrdiff_t *, const real *, real *,
+                                         const real *, ptrdiff_t);
 
 #define TILE(kr, qr)                                                                                                   \
     static void FC(outer_positions_##kr##_##qr)(const fc_outer_positions *job, const real *g, const ptrdiff_t *offsets, \
-                                                const real *x, real *sum) {                                            \
-        FC(outer_positions_sum)(kr, qr, job, g, offsets, x, sum);                                                      \
+                                                const real *x, real *sum, const real *next, ptrdiff_t rows_ahead) {    \
+        FC(outer_positions_sum)(kr, qr, job, g, offsets, x, sum, next, rows_ahead);                                    \
     }
 #define TILE_ENTRY(kr, qr) [kr][qr] = FC(outer_positions_##kr##_##qr),
 #if defined(FC_ISA_AVX512) || defined(__aarch64__)
@@ -101,10 +104,15 @@ void KERNEL(outer_positions)(const fc_outer_positions *job, const real *g, const
     ptrdiff_t k = 0;
     for (ptrdiff_t k_tiles = (job->K + most_k - 1) / most_k; k_tiles > 0; k_tiles--) {
         const ptrdiff_t kr = (job->K - k + k_tiles - 1) / k_tiles;
-        ptrdiff_t q = 0;
+        /* What comes next of grad_y is fetched meanwhile, a few rows by each tile: the loads below outrun the prefetcher. */
+        const real *next = k_tiles > 1 ? g + (k + kr) * job->g_channel : g + job->g_next;
+        const ptrdiff_t rows = k_tiles > 1 ? (job->K - k - kr + k_tiles - 2) / (k_tiles - 1) : most_k;
+        ptrdiff_t q = 0, ahead = 0;
         for (ptrdiff_t q_tiles = (Q + most_q - 1) / most_q; q_tiles > 0; q_tiles--) {
-            const ptrdiff_t qr = (Q - q + q_tiles - 1) / q_tiles;
-            FC(outer_positions_tiles)[kr][qr](job, g + k * job->g_channel, job->offsets + q, x, sum + k * Q + q);
+            const ptrdiff_t qr = (Q - q + q_tiles - 1) / q_tiles, fetch = (rows - ahead + q_tiles - 1) / q_tiles;
+            FC(outer_positions_tiles)[kr][qr](job, g + k * job->g_channel, job->offsets + q, x, sum + k * Q + q,
+                                              next + ahead * job->g_channel, fetch);
+            ahead += fetch;
             q += qr;
         }
         k += kr;

@@ -16,7 +16,7 @@
 enum {
     MOST_CHUNKS = 16,        /* of the batch; for all ways to grad_weight */
     COPIES_BYTES = 64 << 10, /* of x's copies in a pass */
-    PASS_VECTORS = 80,       /* of positions in a pass, about, where images are small */
+    PASS_VECTORS = 160,       /* of positions in a pass, about, where images are small */
 };
 #endif
 
@@ -43,7 +43,7 @@ static FC(outer_plan) FC(plan_outer_positions)(const fc_conv2d *p, void *workspa
     f.plane = f.x_rows * p->OW;
     f.images = 1;
     while (f.band == p->OH && f.images * f.band * p->OW < PASS_VECTORS / 2 * lanes && f.images < p->N &&
-           row_bytes * f.x_rows * (f.images + 1) <= 2 * COPIES_BYTES)
+           row_bytes * f.x_rows * (f.images + 1) <= 4 * COPIES_BYTES)
         f.images++;
     f.chunks = p->N < MOST_CHUNKS ? p->N : MOST_CHUNKS;
     const ptrdiff_t tasks = p->groups * f.chunks;
@@ -114,14 +114,16 @@ static int FC(outer_positions_grad_weight)(const fc_conv2d *p, const real *grad_
             real *sum = f.partial + ((chunk * p->groups + g) * K + k0) * Q;
             memset(sum, 0, sizeof(real) * (size_t)((k1 - k0) * Q));
             const ptrdiff_t end = p->N * (chunk + 1) / f.chunks;
-            for (ptrdiff_t n = p->N * chunk / f.chunks; n < end; n += f.images) {
-                const ptrdiff_t images = end - n < f.images ? end - n : f.images;
+            for (ptrdiff_t n = p->N * chunk / f.chunks, images; n < end; n += images) {
+                const ptrdiff_t passes = (end - n + f.images - 1) / f.images; /* as equal as can be */
+                images = (end - n + passes - 1) / passes;
                 const real *gy = grad_y + ((n * p->groups + g) * K + k0) * plane;
                 const real *xn = x + (n * p->groups + g) * C * p->H * p->W;
                 for (ptrdiff_t i0 = 0; i0 < p->OH; i0 += f.band) {
                     const ptrdiff_t rows = p->OH - i0 < f.band ? p->OH - i0 : f.band;
                     const fc_outer_positions job = {.K = k1 - k0, .Q = Q, .n = rows * p->OW, .images = images,
                                                     .g_image = p->K * plane, .g_channel = plane, .x_image = x_image,
+                                                    .g_next = i0 + rows < p->OH ? rows * p->OW : images * p->K * plane - i0 * p->OW,
                                                     .offsets = f.offsets};
                     for (ptrdiff_t image = 0; image < images; image++)
                         FC(copy_shifted)(p, &f, C, xn + image * p->C * p->H * p->W, i0, rows + below,
