@@ -204,7 +204,7 @@ static FC(correlation) FC(phase_correlation)(const fc_conv2d *p, const FC(phase)
 }
 
 size_t FC(conv2d_grad_x_workspace)(const fc_conv2d *p, int threads) {
-    if (FC(use_tap_sums)(p)) return FC(tap_sums_workspace)(p, threads);
+    if (!FC(use_winograd)(p) && FC(use_tap_sums)(p)) return FC(tap_sums_workspace)(p, threads);
     FC(grad_x_plan) f = FC(plan_grad_x)(p, NULL);
     size_t most = 0;
     for (ptrdiff_t a = 0; a < p->stride_h && a < p->H; a++)
@@ -220,7 +220,7 @@ size_t FC(conv2d_grad_x_workspace)(const fc_conv2d *p, int threads) {
 
 void FC(conv2d_grad_x)(const fc_conv2d *p, const real *grad_y, const real *weight, real *grad_x, void *workspace,
                        int threads) {
-    if (FC(use_tap_sums)(p)) {
+    if (!FC(use_winograd)(p) && FC(use_tap_sums)(p)) {
         FC(tap_sums_grad_x)(p, grad_y, weight, grad_x, workspace, threads);
         return;
     }

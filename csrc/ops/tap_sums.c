@@ -15,9 +15,9 @@
 #ifndef FC_TAP_SUMS
 #define FC_TAP_SUMS
 enum {
-    RING_BYTES = 96 << 10, /* of z where the whole image needs more: a part of L2 */
+    RING_BYTES = 96 << 10,  /* of z kept at a time, about: a part of L2 */
     RING_MOST = 512 << 10,  /* of z, or the algorithm is not used */
-    TAP_CHANNELS = 10,      /* input channels that a correlation may leave lanes idle for */
+    RING_POSITIONS = 96,    /* made at a time, at least: the product's last panel is a slow one */
 };
 #endif
 
@@ -36,7 +36,7 @@ static FC(tap_plan) FC(plan_tap_sums)(const fc_conv2d *p) {
     const ptrdiff_t span = (p->R - 1) * p->dilation_h / p->stride_h + 1; /* rows of z that meet a row of grad_x */
     const double row_bytes = (double)Q * p->OW * sizeof(real);
     f.step = f.ring = p->OH;
-    while (f.step > 1 && row_bytes * f.ring > RING_BYTES) {
+    while (f.step > 1 && row_bytes * f.ring > RING_BYTES && (f.step + 1) / 2 * p->OW >= RING_POSITIONS) {
         f.step = (f.step + 1) / 2;
         f.ring = (span + f.step - 1 + f.step - 1) / f.step * f.step;
     }
@@ -55,16 +55,25 @@ static FC(tap_plan) FC(plan_tap_sums)(const fc_conv2d *p) {
     return f;
 }
 
-/* From the shape of one image and the kernel. */
+/* From the shape of one image and the kernel.  Both ways do K multiply-adds for each value of z, on as many lanes as they
+ * keep busy: here those but the work of storing z and adding it up, which is worth some ten more multiply-adds and more
+ * where rows fill no vectors; in a correlation, which has more to do where grad_x is larger than grad_y, some ten per
+ * cent a channel at first, later more slowly.  Measured shares of the peak. */
 static int FC(use_tap_sums)(const fc_conv2d *p) {
-    const ptrdiff_t C = p->C / p->groups, K = p->K / p->groups;
-    if (getenv("FC_TAPS")) { if (atoi(getenv("FC_TAPS")) == 0) return 0; }
-    else if (C > TAP_CHANNELS || K < 4) return 0;
+    const ptrdiff_t C = p->C / p->groups, K = p->K / p->groups, lanes = kernels.lanes;
+    if (p->OH == 0 || p->OW == 0 || p->R * p->S == 1) return 0;
     /* Kernels that reach far beyond an image, by dilation or padding, are for the correlation. */
     const ptrdiff_t reach = (p->S - 1) * p->dilation_w + p->pad_left;
-    if (p->OH == 0 || p->OW == 0 || reach > 2 * p->OW + 64) return 0;
-    const ptrdiff_t span = (p->R - 1) * p->dilation_h / p->stride_h + 1;
-    return (double)C * p->R * p->S * p->OW * (span < p->OH ? span : p->OH) * sizeof(real) <= RING_MOST;
+    if (reach > 2 * p->OW + 64 || (double)C * p->R * p->S * p->OW * sizeof(real) > RING_MOST) return 0;
+    const FC(tap_plan) f = FC(plan_tap_sums)(p);
+    if ((double)C * p->R * p->S * f.z_plane * sizeof(real) > RING_MOST) return 0;
+    if (getenv("FC_TAPS")) return atoi(getenv("FC_TAPS"));
+    const double row_vectors = (double)f.vectors * lanes / p->OW, area = (double)p->H * p->W / p->stride_h / p->stride_w;
+    const double mine = K / (K + 2 + 8 * row_vectors);
+    double theirs = C < 4 ? 0.1 * C : 0.35 + 0.03 * C;
+    if (theirs > 0.7) theirs = 0.7;
+    if (!FC(choose_blocks)(C, K, p->R * p->S, 0).positions) theirs = 0.85;
+    return mine > theirs * p->OH * p->OW / area;
 }
 
 static size_t FC(tap_sums_workspace)(const fc_conv2d *p, int threads) {
