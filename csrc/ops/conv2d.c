@@ -319,7 +319,7 @@ static FC(grad_weight_plan) FC(plan_grad_weight)(const fc_conv2d *p, void *works
 }
 
 size_t FC(conv2d_grad_weight_workspace)(const fc_conv2d *p, int threads) {
-    if (FC(use_outer_positions)(p)) return FC(plan_outer_positions)(p, NULL, threads).bytes;
+    if (FC(use_outer_positions)(p, threads)) return FC(plan_outer_positions)(p, NULL, threads).bytes;
     const size_t direct = FC(plan_grad_weight)(p, NULL, threads).bytes;
     const size_t winograd = FC(use_winograd_grad)(p) ? FC(plan_winograd_grad)(p, NULL, threads).bytes : 0;
     return direct > winograd ? direct : winograd;
@@ -393,7 +393,7 @@ static void FC(grad_weight_finish)(const fc_conv2d *p, const FC(grad_weight_plan
 
 void FC(conv2d_grad_weight)(const fc_conv2d *p, const real *grad_y, const real *x, real *grad_weight, void *workspace,
                             int threads) {
-    if (FC(use_outer_positions)(p)) {
+    if (FC(use_outer_positions)(p, threads)) {
         if (!FC(outer_positions_grad_weight)(p, grad_y, x, grad_weight, workspace, threads))
             FC(grad_weight_carefully)(p, grad_y, x, grad_weight);
         return;

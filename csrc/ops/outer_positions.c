@@ -16,7 +16,8 @@
 enum {
     MOST_CHUNKS = 16,        /* of the batch; for all ways to grad_weight */
     COPIES_BYTES = 64 << 10, /* of x's copies in a pass */
-    PASS_VECTORS = 160,       /* of positions in a pass, about, where images are small */
+    PASS_VECTORS = 80,       /* of positions in a pass, about, where images are small */
+    MOST_SUMS = 1 << 16,     /* of a group; beyond, the weights are not few */
 };
 #endif
 
@@ -41,11 +42,15 @@ static FC(outer_plan) FC(plan_outer_positions)(const fc_conv2d *p, void *workspa
     while (f.band > 1 && row_bytes * (f.band + below) > COPIES_BYTES) f.band = (f.band + 1) / 2;
     f.x_rows = f.band + below;
     f.plane = f.x_rows * p->OW;
+    /* Chunks of a pass at least, if images are small. */
+    const double pass = (double)PASS_VECTORS * lanes, most = (double)p->N * p->OH * p->OW / pass;
+    f.chunks = p->N < MOST_CHUNKS ? p->N : MOST_CHUNKS;
+    if (f.chunks > most) f.chunks = most < 1 ? 1 : (ptrdiff_t)most;
+    const ptrdiff_t share = (p->N + f.chunks - 1) / f.chunks; /* images of a chunk */
     f.images = 1;
-    while (f.band == p->OH && f.images * f.band * p->OW < PASS_VECTORS / 2 * lanes && f.images < p->N &&
+    while (f.band == p->OH && f.images * f.band * p->OW < pass && f.images < share &&
            row_bytes * f.x_rows * (f.images + 1) <= 4 * COPIES_BYTES)
         f.images++;
-    f.chunks = p->N < MOST_CHUNKS ? p->N : MOST_CHUNKS;
     const ptrdiff_t tasks = p->groups * f.chunks;
     f.parts = tasks < 2 * threads ? (2 * threads + tasks - 1) / tasks : 1;
     if (f.parts > (K + 4) / 5) f.parts = (K + 4) / 5;
@@ -59,14 +64,21 @@ static FC(outer_plan) FC(plan_outer_positions)(const fc_conv2d *p, void *workspa
     return f;
 }
 
-/* From the shape. */
-static int FC(use_outer_positions)(const fc_conv2d *p) {
-    const ptrdiff_t C = p->C / p->groups, K = p->K / p->groups, Q = C * p->R * p->S;
-    if (p->N == 0 || p->OH == 0 || p->OW == 0) return 0;
+/* From the shape.  Either way has K multiply-adds to do for each channel, tap and position; what differs is the share of
+ * the machine's peak, as measured.  Here the copies cost some multiply-adds more, fewer for a higher kernel, which uses
+ * each copy more often, and adding up lanes some vectors of positions in each pass.  There the transposes cost as much as
+ * some thirteen taps, and output channels are rounded up. */
+static int FC(use_outer_positions)(const fc_conv2d *p, int threads) {
+    const ptrdiff_t C = p->C / p->groups, K = p->K / p->groups, Q = C * p->R * p->S, lanes = kernels.lanes;
+    if (p->N == 0 || p->OH == 0 || p->OW == 0 || (double)K * Q > MOST_SUMS) return 0;
+    /* Kernels that reach far beyond an image are for the other way, which knows when not to copy. */
     if ((p->R - 1) * p->dilation_h / p->stride_h > 2 * p->OH + 16) return 0;
-    if (getenv("FC_OUTER")) { if (atoi(getenv("FC_OUTER")) == 0) return 0; }
-    else if (Q > 32) return 0;
-    return K * Q <= 1 << 16;
+    const FC(outer_plan) f = FC(plan_outer_positions)(p, NULL, threads);
+    const double row = 6.0 * lanes * ((p->OW + lanes - 1) / lanes) / p->OW + (p->stride_w > 2 ? 1.5 * lanes : p->stride_w == 2 ? 6 : 0);
+    const double copies = row * (p->stride_h < p->R ? p->stride_h : p->R) / p->R * f.x_rows / f.band;
+    const double vectors = (double)f.images * f.band * p->OW / lanes;
+    const ptrdiff_t width = K > lanes ? 2 * lanes : lanes, padded = (K + width - 1) / width * width;
+    return 0.85 * K / (K + copies) * vectors / (vectors + 5) > 0.9 * Q / (Q + 13) * K / padded;
 }
 
 /* The shifted copies of rows i0 - .. of one image's channels. */

@@ -67,7 +67,6 @@ static int FC(use_tap_sums)(const fc_conv2d *p) {
     if (reach > 2 * p->OW + 64 || (double)C * p->R * p->S * p->OW * sizeof(real) > RING_MOST) return 0;
     const FC(tap_plan) f = FC(plan_tap_sums)(p);
     if ((double)C * p->R * p->S * f.z_plane * sizeof(real) > RING_MOST) return 0;
-    if (getenv("FC_TAPS")) return atoi(getenv("FC_TAPS"));
     const double row_vectors = (double)f.vectors * lanes / p->OW, area = (double)p->H * p->W / p->stride_h / p->stride_w;
     const double mine = K / (K + 2 + 8 * row_vectors);
     double theirs = C < 4 ? 0.1 * C : 0.35 + 0.03 * C;

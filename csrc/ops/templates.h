@@ -4,7 +4,6 @@
 #include "parallel.h"
 
 #include <string.h>
-#include <stdlib.h>
 
 #define kernels (fc_active->FC_SUFFIX)
 
