@@ -15,9 +15,11 @@
 #define FC_OUTER_POSITIONS
 enum {
     MOST_CHUNKS = 16,        /* of the batch; for all ways to grad_weight */
-    COPIES_BYTES = 64 << 10, /* of x's copies in a pass */
+    COPIES_BYTES = 320 << 10, /* of x's copies in a pass: a part of L2 */
     PASS_VECTORS = 80,       /* of positions in a pass, about, where images are small */
-    MOST_SUMS = 1 << 16,     /* of a group; beyond, the weights are not few */
+    MOST_SUMS = 1 << 16,     /* of a group */
+    MOST_COPIES = 4 << 20,   /* bytes of a pass where not even a row of y has few */
+    SUMS_BYTES = 8 << 20,    /* of all chunks */
 };
 #endif
 
@@ -45,11 +47,14 @@ static FC(outer_plan) FC(plan_outer_positions)(const fc_conv2d *p, void *workspa
     /* Chunks of a pass at least, if images are small. */
     const double pass = (double)PASS_VECTORS * lanes, most = (double)p->N * p->OH * p->OW / pass;
     f.chunks = p->N < MOST_CHUNKS ? p->N : MOST_CHUNKS;
-    if (f.chunks > most) f.chunks = most < 1 ? 1 : (ptrdiff_t)most;
+    if (f.chunks > most) f.chunks = (ptrdiff_t)most;
+    if (f.chunks > SUMS_BYTES / ((double)p->K * C * T * sizeof(real)))
+        f.chunks = (ptrdiff_t)(SUMS_BYTES / ((double)p->K * C * T * sizeof(real)));
+    if (f.chunks < 1) f.chunks = 1;
     const ptrdiff_t share = (p->N + f.chunks - 1) / f.chunks; /* images of a chunk */
     f.images = 1;
     while (f.band == p->OH && f.images * f.band * p->OW < pass && f.images < share &&
-           row_bytes * f.x_rows * (f.images + 1) <= 4 * COPIES_BYTES)
+           row_bytes * f.x_rows * (f.images + 1) <= COPIES_BYTES)
         f.images++;
     const ptrdiff_t tasks = p->groups * f.chunks;
     f.parts = tasks < 2 * threads ? (2 * threads + tasks - 1) / tasks : 1;
@@ -74,6 +79,7 @@ static int FC(use_outer_positions)(const fc_conv2d *p, int threads) {
     /* Kernels that reach far beyond an image are for the other way, which knows when not to copy. */
     if ((p->R - 1) * p->dilation_h / p->stride_h > 2 * p->OH + 16) return 0;
     const FC(outer_plan) f = FC(plan_outer_positions)(p, NULL, threads);
+    if ((double)C * f.copies * f.plane * sizeof(real) > MOST_COPIES) return 0;
     const double row = 6.0 * lanes * ((p->OW + lanes - 1) / lanes) / p->OW + (p->stride_w > 2 ? 1.5 * lanes : p->stride_w == 2 ? 6 : 0);
     const double copies = row * (p->stride_h < p->R ? p->stride_h : p->R) / p->R * f.x_rows / f.band;
     const double vectors = (double)f.images * f.band * p->OW / lanes;
@@ -95,7 +101,7 @@ static void FC(copy_shifted)(const fc_conv2d *p, const FC(outer_plan) *f, ptrdif
         }
 }
 
-/* 0 when the result isn't finite: then the caller must see whether it may be so. */
+/* 0 when zeros of the padding met what is not finite: then the result is worthless. */
 static int FC(outer_positions_grad_weight)(const fc_conv2d *p, const real *grad_y, const real *x, real *grad_weight,
                                            void *workspace, int threads) {
     const FC(outer_plan) f = FC(plan_outer_positions)(p, workspace, threads);
@@ -149,5 +155,8 @@ static int FC(outer_positions_grad_weight)(const fc_conv2d *p, const real *grad_
     const fc_mode mode = fc_mode_enter();
     kernels.add_rows(f.partial, p->K * Q, f.chunks, p->K * Q, grad_weight);
     fc_mode_leave(mode);
-    return kernels.all_finite(grad_weight, p->K * Q) || kernels.all_finite(grad_y, p->N * p->K * plane);
+    const int padded = p->pad_top > 0 || p->pad_left > 0 ||
+                       (p->OH - 1) * p->stride_h + (p->R - 1) * p->dilation_h - p->pad_top >= p->H ||
+                       (p->OW - 1) * p->stride_w + (p->S - 1) * p->dilation_w - p->pad_left >= p->W;
+    return !padded || kernels.all_finite(grad_weight, p->K * Q) || kernels.all_finite(grad_y, p->N * p->K * plane);
 }

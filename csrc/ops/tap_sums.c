@@ -17,6 +17,7 @@
 enum {
     RING_BYTES = 96 << 10,  /* of z kept at a time, about: a part of L2 */
     RING_MOST = 512 << 10,  /* of z, or the algorithm is not used */
+    MOST_PHASES = 16,       /* of a row: the stride */
     RING_POSITIONS = 96,    /* made at a time, at least: the product's last panel is a slow one */
 };
 #endif
@@ -64,7 +65,7 @@ static int FC(use_tap_sums)(const fc_conv2d *p) {
     if (p->OH == 0 || p->OW == 0 || p->R * p->S == 1) return 0;
     /* Kernels that reach far beyond an image, by dilation or padding, are for the correlation. */
     const ptrdiff_t reach = (p->S - 1) * p->dilation_w + p->pad_left;
-    if (reach > 2 * p->OW + 64 || (double)C * p->R * p->S * p->OW * sizeof(real) > RING_MOST) return 0;
+    if (p->stride_w > MOST_PHASES || reach > 2 * p->OW + 64 || (double)C * p->R * p->S * p->OW * sizeof(real) > RING_MOST) return 0;
     const FC(tap_plan) f = FC(plan_tap_sums)(p);
     if ((double)C * p->R * p->S * f.z_plane * sizeof(real) > RING_MOST) return 0;
     const double row_vectors = (double)f.vectors * lanes / p->OW, area = (double)p->H * p->W / p->stride_h / p->stride_w;
