@@ -2,10 +2,12 @@
  *
  *   sum[k][q] += over images and positions p: g[k * g_channel + p] * x[offsets[q] + p]
  *
- * q counts input channels x taps.  grad_y is read where it lies; x comes as shifted copies in which the positions that a
- * tap meets are neighbours, from row to row.  A tile of k x q sums stays in registers, a vector of partial sums each,
- * while the kernel walks over the positions of all images; the lanes are added up at the end.  Nothing is transposed, and
- * no lane is lost but in the last vector of an image, whatever the numbers of channels. */
+ * q counts input channels x taps.  grad_y is read where it lies; x comes as shifted copies in which the positions that
+ * a tap meets are neighbours, from row to row.  A tile of k x q sums stays in registers, a vector of partial sums each,
+ * while the kernel walks over the positions of all images; the lanes are added up at the end.  Nothing is transposed,
+ * and no lane is lost but in the last vector of an image, whatever the numbers of channels.
+ *
+ * next: rows_ahead rows of what comes after these rows of grad_y, to be fetched meanwhile. */
 
 #ifndef OUTER_POSITIONS_TILES
 #define OUTER_POSITIONS_TILES
@@ -23,7 +25,7 @@ FC_INLINE void FC(outer_positions_sum)(const int kr, const int qr, const fc_oute
 #pragma GCC unroll 27
     for (int i = 0; i < kr * qr; i++) acc[i] = vec_set1(0);
     const ptrdiff_t n = job->n, g_channel = job->g_channel;
-    for (ptrdiff_t image = 0; image < job->images; image++, g += job->g_image, x += job->x_image, next += job->g_image) {
+    for (ptrdiff_t image = 0; image < job->images; image++) {
         const real *xq[9];
 #pragma GCC unroll 9
         for (int q = 0; q < qr; q++) xq[q] = x + offsets[q];
@@ -53,6 +55,7 @@ FC_INLINE void FC(outer_positions_sum)(const int kr, const int qr, const fc_oute
                 for (int k = 0; k < kr; k++) acc[k * qr + q] = vec_fma(gv[k], xv, acc[k * qr + q]);
             }
         }
+        g += job->g_image, x += job->x_image, next += job->g_image;
     }
     real added[OUTER_SUMS + LANES];
 #pragma GCC unroll 27
@@ -66,13 +69,14 @@ FC_INLINE void FC(outer_positions_sum)(const int kr, const int qr, const fc_oute
         for (int q = 0; q < qr; q++) sum[k * job->Q + q] += added[k * qr + q];
 }
 
-typedef void (*FC(outer_positions_tile))(const fc_outer_positions *, const real *, const ptrdiff_t *, const real *, real *,
-                                         const real *, ptrdiff_t);
+typedef void (*FC(outer_positions_tile))(const fc_outer_positions *, const real *, const ptrdiff_t *, const real *,
+                                         real *, const real *, ptrdiff_t);
 
-#define TILE(kr, qr)                                                                                                   \
-    static void FC(outer_positions_##kr##_##qr)(const fc_outer_positions *job, const real *g, const ptrdiff_t *offsets, \
-                                                const real *x, real *sum, const real *next, ptrdiff_t rows_ahead) {    \
-        FC(outer_positions_sum)(kr, qr, job, g, offsets, x, sum, next, rows_ahead);                                    \
+#define TILE(kr, qr)                                                                                       \
+    static void FC(outer_positions_##kr##_##qr)(const fc_outer_positions *job, const real *g,              \
+                                                const ptrdiff_t *offsets, const real *x, real *sum,        \
+                                                const real *next, ptrdiff_t rows_ahead) {                  \
+        FC(outer_positions_sum)(kr, qr, job, g, offsets, x, sum, next, rows_ahead);                        \
     }
 #define TILE_ENTRY(kr, qr) [kr][qr] = FC(outer_positions_##kr##_##qr),
 #if defined(FC_ISA_AVX512) || defined(__aarch64__)
@@ -104,7 +108,7 @@ void KERNEL(outer_positions)(const fc_outer_positions *job, const real *g, const
     ptrdiff_t k = 0;
     for (ptrdiff_t k_tiles = (job->K + most_k - 1) / most_k; k_tiles > 0; k_tiles--) {
         const ptrdiff_t kr = (job->K - k + k_tiles - 1) / k_tiles;
-        /* What comes next of grad_y is fetched meanwhile, a few rows by each tile: the loads below outrun the prefetcher. */
+        /* What comes next of grad_y, shared out among the tiles. */
         const real *next = k_tiles > 1 ? g + (k + kr) * job->g_channel : g + job->g_next;
         const ptrdiff_t rows = k_tiles > 1 ? (job->K - k - kr + k_tiles - 2) / (k_tiles - 1) : most_k;
         ptrdiff_t q = 0, ahead = 0;

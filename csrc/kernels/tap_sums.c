@@ -1,8 +1,8 @@
 /* grad_x as a sum over taps, in two steps: a matrix product, then shifted sums of its rows (ops/tap_sums.c).
  *
  * tap_products: z[q][p] = sum over k of w[k][q] * g[k][p], where q counts input channels x taps and p positions of
- * grad_y.  A tile of up to TAP_ROWS values of q x TAP_VECTORS vectors of p stays in registers.  grad_y and the weight are
- * read where they lie: nothing is packed, shifted or padded, so no lane is lost but in the last vector.
+ * grad_y.  A tile of up to TAP_ROWS values of q x TAP_VECTORS vectors of p stays in registers.  grad_y and the weight
+ * are read where they lie: nothing is packed, shifted or padded, so no lane is lost but in the last vector.
  *
  * tap_sums: one row of grad_x for one input channel, each element the sum of its taps' z in the order of the taps.
  * Lanes of a row of z that stand outside it belong to its neighbours (or to nothing) and are masked away, so that not
@@ -17,9 +17,11 @@ enum { TAP_ROWS = 6, TAP_VECTORS = 2, TAP_BLOCK = 4 };
 #endif
 #endif
 
-/* lanes: those of the last vector that exist. */
-FC_INLINE void FC(tap_tile)(const int rows, const int vectors, const int lanes, const real *next, ptrdiff_t K, const real *g,
-                            ptrdiff_t g_channel, const real *w, ptrdiff_t w_row, real *z, ptrdiff_t z_plane) {
+/* lanes: those of the last vector that exist.  next: the positions that come after these, fetched meanwhile, or NULL: K
+ * planes, a few lines of each, are more than the processor sees coming. */
+FC_INLINE void FC(tap_tile)(const int rows, const int vectors, const int lanes, const real *next, ptrdiff_t K,
+                            const real *g, ptrdiff_t g_channel, const real *w, ptrdiff_t w_row, real *z,
+                            ptrdiff_t z_plane) {
     vec acc[TAP_ROWS][TAP_VECTORS];
 #pragma GCC unroll 16
     for (int q = 0; q < rows; q++)
@@ -52,8 +54,11 @@ FC_INLINE void FC(tap_tile)(const int rows, const int vectors, const int lanes, 
         }
 }
 
-#define ROWS_CASE(rows, vectors, lanes) \
-    case rows: if (next) FC(tap_tile)(rows, vectors, lanes, next, K, g, g_channel, w, w_row, z, z_plane); else FC(tap_tile)(rows, vectors, lanes, NULL, K, g, g_channel, w, w_row, z, z_plane); break;
+#define ROWS_CASE(rows, vectors, lanes)                                                                     \
+    case rows:                                                                                              \
+        if (next) FC(tap_tile)(rows, vectors, lanes, next, K, g, g_channel, w, w_row, z, z_plane);          \
+        else FC(tap_tile)(rows, vectors, lanes, NULL, K, g, g_channel, w, w_row, z, z_plane);               \
+        break;
 #if defined(FC_ISA_AVX512) || defined(__aarch64__)
 #define ROWS_CASES(v, l)                                                                           \
     ROWS_CASE(1, v, l) ROWS_CASE(2, v, l) ROWS_CASE(3, v, l) ROWS_CASE(4, v, l) ROWS_CASE(5, v, l) \
@@ -65,13 +70,13 @@ FC_INLINE void FC(tap_tile)(const int rows, const int vectors, const int lanes, 
 
 /* One panel of positions against all q, in tiles as equal as can be. */
 #define PANEL(name, vectors, lanes)                                                                               \
-    static void FC(name)(const real *next, int lanes_, ptrdiff_t K, ptrdiff_t Q, const real *g, ptrdiff_t g_channel, const real *w, \
-                         ptrdiff_t w_row, real *z, ptrdiff_t z_plane) {                                           \
-        (void)lanes_;                                                                                             \
+    static void FC(name)(const real *next, int part, ptrdiff_t K, ptrdiff_t Q, const real *g, ptrdiff_t g_channel, \
+                         const real *w, ptrdiff_t w_row, real *z, ptrdiff_t z_plane) {                            \
+        (void)part;                                                                                               \
         for (ptrdiff_t tiles = (Q + TAP_ROWS - 1) / TAP_ROWS; tiles > 0; tiles--) {                               \
             const ptrdiff_t rows = (Q + tiles - 1) / tiles;                                                       \
             switch (rows) { ROWS_CASES(vectors, lanes) }                                                          \
-            Q -= rows, w += rows, z += rows * z_plane; next = NULL;                                                           \
+            Q -= rows, w += rows, z += rows * z_plane, next = NULL;                                               \
         }                                                                                                         \
     }
 PANEL(tap_panel_1, 1, LANES)
@@ -79,12 +84,13 @@ PANEL(tap_panel_2, 2, LANES)
 #if defined(FC_ISA_AVX512) || defined(__aarch64__)
 PANEL(tap_panel_3, 3, LANES)
 #endif
-PANEL(tap_panel_part, 1, lanes_)
+PANEL(tap_panel_part, 1, part)
 #undef PANEL
 #undef ROWS_CASES
 #undef ROWS_CASE
 
-/* g: K planes g_channel apart, n positions of each; w [k][q], rows w_row apart, Q of each; z: Q planes z_plane apart. */
+/* g: K planes g_channel apart, n positions of each; w [k][q], rows w_row apart, Q of each; z: Q planes z_plane apart;
+ * next: what the next call reads of g. */
 void KERNEL(tap_products)(ptrdiff_t K, ptrdiff_t Q, ptrdiff_t n, const real *g, ptrdiff_t g_channel, const real *w,
                           ptrdiff_t w_row, real *z, ptrdiff_t z_plane, const real *next) {
     ptrdiff_t whole = n / LANES;
@@ -142,9 +148,10 @@ static void FC(tap_phase)(const fc_tap_sums *job, ptrdiff_t phase, ptrdiff_t n, 
     }
 }
 
-/* z: the planes of one channel; row[r]: where the row of z that kernel row r brings here begins, planes and all, for the
- * kernel rows that meet this row of grad_x.  line: scratch, stride x vectors x LANES, where the stride is not 1. */
-void KERNEL(tap_sums)(const fc_tap_sums *job, const real *z, ptrdiff_t rows, const ptrdiff_t *row, real *line, real *to) {
+/* z: the planes of one channel; row[r]: where the row of z that kernel row r brings here begins, planes and all, for
+ * the kernel rows that meet this row of grad_x.  line: scratch, stride x vectors x LANES, where the stride is not 1. */
+void KERNEL(tap_sums)(const fc_tap_sums *job, const real *z, ptrdiff_t rows, const ptrdiff_t *row, real *line,
+                      real *to) {
     const ptrdiff_t W = job->W, stride = job->stride;
     if (stride == 1) {
         FC(tap_phase)(job, 0, W, z, rows, row, to);

@@ -8,17 +8,17 @@
  * a pass at a time: a band of rows of one image, or several whole ones where they are small, so that the sums stay in
  * registers over many positions.
  *
- * The zeros of the padding must not meet what is not finite in grad_y.  Every element of grad_y goes into some sums, and
- * what is not finite leaves them so: only then is grad_y looked through, and the call done carefully. */
+ * The zeros of the padding must not meet what is not finite in grad_y.  Every element of grad_y goes into some sums,
+ * and what is not finite leaves them so: only then is grad_y looked through, and the call done carefully. */
 
 #ifndef FC_OUTER_POSITIONS
 #define FC_OUTER_POSITIONS
 enum {
-    MOST_CHUNKS = 16,        /* of the batch; for all ways to grad_weight */
+    FEW_CHUNKS = 16,         /* of the batch, at most */
     COPIES_BYTES = 320 << 10, /* of x's copies in a pass: a part of L2 */
     PASS_VECTORS = 80,       /* of positions in a pass, about, where images are small */
     MOST_SUMS = 1 << 16,     /* of a group */
-    MOST_COPIES = 4 << 20,   /* bytes of a pass where not even a row of y has few */
+    MOST_COPIES = 4 << 20,   /* bytes of a pass, where even one row of y needs many */
     SUMS_BYTES = 8 << 20,    /* of all chunks */
 };
 #endif
@@ -46,7 +46,7 @@ static FC(outer_plan) FC(plan_outer_positions)(const fc_conv2d *p, void *workspa
     f.plane = f.x_rows * p->OW;
     /* Chunks of a pass at least, if images are small. */
     const double pass = (double)PASS_VECTORS * lanes, most = (double)p->N * p->OH * p->OW / pass;
-    f.chunks = p->N < MOST_CHUNKS ? p->N : MOST_CHUNKS;
+    f.chunks = p->N < FEW_CHUNKS ? p->N : FEW_CHUNKS;
     if (f.chunks > most) f.chunks = (ptrdiff_t)most;
     if (f.chunks > SUMS_BYTES / ((double)p->K * C * T * sizeof(real)))
         f.chunks = (ptrdiff_t)(SUMS_BYTES / ((double)p->K * C * T * sizeof(real)));
@@ -69,10 +69,10 @@ static FC(outer_plan) FC(plan_outer_positions)(const fc_conv2d *p, void *workspa
     return f;
 }
 
-/* From the shape.  Either way has K multiply-adds to do for each channel, tap and position; what differs is the share of
- * the machine's peak, as measured.  Here the copies cost some multiply-adds more, fewer for a higher kernel, which uses
- * each copy more often, and adding up lanes some vectors of positions in each pass.  There the transposes cost as much as
- * some thirteen taps, and output channels are rounded up. */
+/* From the shape.  Either way has K multiply-adds to do for each channel, tap and position; what differs is the share
+ * of the machine's peak, as measured.  Here the copies cost some multiply-adds more, fewer for a higher kernel, which
+ * uses each copy more often, and adding up lanes some vectors of positions in each pass.  There the transposes cost as
+ * much as some thirteen taps, and output channels are rounded up. */
 static int FC(use_outer_positions)(const fc_conv2d *p, int threads) {
     const ptrdiff_t C = p->C / p->groups, K = p->K / p->groups, Q = C * p->R * p->S, lanes = kernels.lanes;
     if (p->N == 0 || p->OH == 0 || p->OW == 0 || (double)K * Q > MOST_SUMS) return 0;
@@ -80,7 +80,8 @@ static int FC(use_outer_positions)(const fc_conv2d *p, int threads) {
     if ((p->R - 1) * p->dilation_h / p->stride_h > 2 * p->OH + 16) return 0;
     const FC(outer_plan) f = FC(plan_outer_positions)(p, NULL, threads);
     if ((double)C * f.copies * f.plane * sizeof(real) > MOST_COPIES) return 0;
-    const double row = 6.0 * lanes * ((p->OW + lanes - 1) / lanes) / p->OW + (p->stride_w > 2 ? 1.5 * lanes : p->stride_w == 2 ? 6 : 0);
+    const double gather = p->stride_w > 2 ? 1.5 * lanes : p->stride_w == 2 ? 6 : 0;
+    const double row = 6.0 * lanes * ((p->OW + lanes - 1) / lanes) / p->OW + gather;
     const double copies = row * (p->stride_h < p->R ? p->stride_h : p->R) / p->R * f.x_rows / f.band;
     const double vectors = (double)f.images * f.band * p->OW / lanes;
     const ptrdiff_t width = K > lanes ? 2 * lanes : lanes, padded = (K + width - 1) / width * width;
@@ -106,7 +107,7 @@ static int FC(outer_positions_grad_weight)(const fc_conv2d *p, const real *grad_
                                            void *workspace, int threads) {
     const FC(outer_plan) f = FC(plan_outer_positions)(p, workspace, threads);
     const ptrdiff_t C = p->C / p->groups, K = p->K / p->groups, T = p->R * p->S, Q = C * T, plane = p->OH * p->OW;
-    /* Kernel row r looks at rows r * dilation_h, + stride_h, ..: the copies of its remainder, some rows further down. */
+    /* Kernel row r looks at rows r * dilation_h, + stride_h, ..: its remainder's copies, some rows further down. */
     ptrdiff_t copies = 0;
     for (ptrdiff_t r = 0; r < p->R; r++) {
         ptrdiff_t q = 0;
@@ -141,7 +142,8 @@ static int FC(outer_positions_grad_weight)(const fc_conv2d *p, const real *grad_
                     const ptrdiff_t rows = p->OH - i0 < f.band ? p->OH - i0 : f.band;
                     const fc_outer_positions job = {.K = k1 - k0, .Q = Q, .n = rows * p->OW, .images = images,
                                                     .g_image = p->K * plane, .g_channel = plane, .x_image = x_image,
-                                                    .g_next = i0 + rows < p->OH ? rows * p->OW : images * p->K * plane - i0 * p->OW,
+                                                    .g_next = i0 + rows < p->OH ? rows * p->OW
+                                                                                : images * p->K * plane - i0 * p->OW,
                                                     .offsets = f.offsets};
                     for (ptrdiff_t image = 0; image < images; image++)
                         FC(copy_shifted)(p, &f, C, xn + image * p->C * p->H * p->W, i0, rows + below,

@@ -6,7 +6,7 @@
  *
  * is a matrix product with C * R * S rows that reads grad_y where it lies, and has no more to do where grad_x is larger
  * than grad_y.  Then row h of grad_x is the sum, over the kernel rows r and columns s in order, of the rows of z that
- * they bring there.  z never leaves the cache: a task keeps as many rows of it as the kernel is high in a ring, makes
+ * these bring there.  z never leaves the cache: a task keeps as many rows of it as the kernel is high in a ring, makes
  * some more, and writes the rows of grad_x that are complete.  A task is one image (of one group), or a run of its rows
  * where images are few; the rows of z at a cut are then made twice, and are the same both times.
  *
@@ -56,19 +56,21 @@ static FC(tap_plan) FC(plan_tap_sums)(const fc_conv2d *p) {
     return f;
 }
 
-/* From the shape of one image and the kernel.  Both ways do K multiply-adds for each value of z, on as many lanes as they
- * keep busy: here those but the work of storing z and adding it up, which is worth some ten more multiply-adds and more
- * where rows fill no vectors; in a correlation, which has more to do where grad_x is larger than grad_y, some ten per
- * cent a channel at first, later more slowly.  Measured shares of the peak. */
+/* From the shape of one image and the kernel.  Both ways have K multiply-adds to do for each value of z; what differs
+ * is the share of the machine's peak, as measured.  Here z must be stored and added up as well, which costs as much as ten
+ * more multiply-adds, and more where rows fill no vectors.  A correlation with few channels reaches some ten per cent a
+ * channel at first, later less, and has more to do where grad_x is larger than grad_y. */
 static int FC(use_tap_sums)(const fc_conv2d *p) {
     const ptrdiff_t C = p->C / p->groups, K = p->K / p->groups, lanes = kernels.lanes;
     if (p->OH == 0 || p->OW == 0 || p->R * p->S == 1) return 0;
     /* Kernels that reach far beyond an image, by dilation or padding, are for the correlation. */
     const ptrdiff_t reach = (p->S - 1) * p->dilation_w + p->pad_left;
-    if (p->stride_w > MOST_PHASES || reach > 2 * p->OW + 64 || (double)C * p->R * p->S * p->OW * sizeof(real) > RING_MOST) return 0;
+    if (p->stride_w > MOST_PHASES || reach > 2 * p->OW + 64) return 0;
+    if ((double)C * p->R * p->S * p->OW * sizeof(real) > RING_MOST) return 0;
     const FC(tap_plan) f = FC(plan_tap_sums)(p);
     if ((double)C * p->R * p->S * f.z_plane * sizeof(real) > RING_MOST) return 0;
-    const double row_vectors = (double)f.vectors * lanes / p->OW, area = (double)p->H * p->W / p->stride_h / p->stride_w;
+    const double row_vectors = (double)f.vectors * lanes / p->OW;
+    const double area = (double)p->H * p->W / p->stride_h / p->stride_w;
     const double mine = K / (K + 2 + 8 * row_vectors);
     double theirs = C < 4 ? 0.1 * C : 0.35 + 0.03 * C;
     if (theirs > 0.7) theirs = 0.7;
@@ -84,9 +86,10 @@ static size_t FC(tap_sums_workspace)(const fc_conv2d *p, int threads) {
     return arena.used + (size_t)threads * f.scratch;
 }
 
-/* The columns: for each phase of the stride the kernel columns that meet it, where each looks in a row of z for column 0
- * of the phase, and which lanes it finds there. */
-static void FC(plan_columns)(const fc_conv2d *p, const FC(tap_plan) *f, ptrdiff_t *first, ptrdiff_t *taps, real *masks) {
+/* The columns: for each phase of the stride the kernel columns that meet it, where each looks in a row of z for column
+ * 0 of the phase, and which lanes it finds there. */
+static void FC(plan_columns)(const fc_conv2d *p, const FC(tap_plan) *f, ptrdiff_t *first, ptrdiff_t *taps,
+                             real *masks) {
     const ptrdiff_t columns = f->vectors * kernels.lanes;
     ptrdiff_t next = 0;
     memset(masks, 0, sizeof(real) * (size_t)(p->S * columns));
@@ -97,8 +100,7 @@ static void FC(plan_columns)(const fc_conv2d *p, const FC(tap_plan) *f, ptrdiff_
             if (at % p->stride_w != 0) continue;
             const ptrdiff_t shift = at / p->stride_w;
             ptrdiff_t begin = shift < 0 ? -shift : 0, end = p->OW - shift < columns ? p->OW - shift : columns;
-            if (begin < end)
-                memset(masks + next * columns + begin, 0xff, sizeof(real) * (size_t)(end - begin));
+            if (begin < end) memset(masks + next * columns + begin, 0xff, sizeof(real) * (size_t)(end - begin));
             taps[next++] = s * f->z_plane + shift;
         }
     }
@@ -114,7 +116,8 @@ static void FC(tap_sums_rows)(const fc_conv2d *p, const FC(tap_plan) *f, const f
     real *line = fc_carve(&arena, sizeof(real) * f->line);
     ptrdiff_t *row = fc_carve(&arena, sizeof(ptrdiff_t) * (size_t)p->R);
     const ptrdiff_t lowest = h0 + p->pad_top - (p->R - 1) * p->dilation_h;
-    const ptrdiff_t low = lowest > 0 ? (lowest + p->stride_h - 1) / p->stride_h : 0; /* rows of grad_y: low .. high - 1 */
+    /* rows of grad_y: low .. high - 1 */
+    const ptrdiff_t low = lowest > 0 ? (lowest + p->stride_h - 1) / p->stride_h : 0;
     ptrdiff_t high = (h1 - 1 + p->pad_top) / p->stride_h + 1, made = low;
     if (high > p->OH) high = p->OH;
     for (ptrdiff_t h = h0; h < h1; h++) {
@@ -122,7 +125,7 @@ static void FC(tap_sums_rows)(const fc_conv2d *p, const FC(tap_plan) *f, const f
             const ptrdiff_t rows = high - made < f->step ? high - made : f->step;
             kernels.tap_products(K, C * T, rows * p->OW, gy + made * p->OW, p->OH * p->OW, w, C * T,
                                  z + (made - low) % f->ring * p->OW, f->z_plane,
-                                 gy + (made + rows < p->OH ? (made + rows) * p->OW : K * p->OH * p->OW));
+                                 gy + (made + rows < p->OH ? made + rows : K * p->OH) * p->OW);
         }
         ptrdiff_t rows = 0;
         for (ptrdiff_t r = 0; r < p->R; r++) {
@@ -151,8 +154,9 @@ static void FC(tap_sums_grad_x)(const fc_conv2d *p, const real *grad_y, const re
                              .masks = masks};
     const ptrdiff_t images = p->N * p->groups;
     const int team = fc_threads_for((double)p->N * p->K * C * T * p->OH * p->OW, FC_FLOPS_PER_THREAD, threads);
-    ptrdiff_t cuts = images < 4 * team ? (4 * team + images - 1) / images : 1;
-    if (team == 1 || cuts > p->H / (4 * p->R) + 1) cuts = team == 1 ? 1 : p->H / (4 * p->R) + 1;
+    /* Runs of rows, where images are few: not so short that the rows at the cuts count. */
+    const ptrdiff_t wanted = images < 4 * team ? (4 * team + images - 1) / images : 1, most = p->H / (4 * p->R) + 1;
+    const ptrdiff_t cuts = team == 1 ? 1 : wanted < most ? wanted : most;
 #pragma omp parallel num_threads(team) if (team > 1)
     {
         const fc_mode mode = fc_mode_enter();
