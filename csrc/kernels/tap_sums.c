@@ -4,7 +4,8 @@
  * grad_y.  A tile of up to TAP_ROWS values of q x TAP_VECTORS vectors of p stays in registers.  grad_y and the weight
  * are read where they lie: nothing is packed, shifted or padded, so no lane is lost but in the last vector.
  *
- * tap_sums: one row of grad_x for one input channel, each element the sum of its taps' z in the order of the taps.
+ * tap_sums: one row of grad_x for one input channel, each element the sum of its taps' z: for each kernel column over
+ * the kernel rows in order, then over the columns.
  * Lanes of a row of z that stand outside it belong to its neighbours (or to nothing) and are masked away, so that not
  * even a NaN gets through. */
 
@@ -117,14 +118,18 @@ FC_INLINE void FC(tap_block)(const int nv, const fc_tap_sums *job, ptrdiff_t pha
 #pragma GCC unroll 4
     for (int v = 0; v < nv; v++) acc[v] = vec_set1(0);
     const real *masks = (const real *)job->masks + v0 * LANES;
-    for (ptrdiff_t r = 0; r < rows; r++) {
-        const real *zr = z + row[r] + v0 * LANES;
-        for (ptrdiff_t s = job->first[phase]; s < job->first[phase + 1]; s++) {
-            const real *from = zr + job->taps[s], *mask = masks + s * job->vectors * LANES;
+    for (ptrdiff_t s = job->first[phase]; s < job->first[phase + 1]; s++) {
+        const real *zs = z + job->taps[s] + v0 * LANES, *mask = masks + s * job->vectors * LANES;
+        vec sum[TAP_BLOCK]; /* over the kernel rows, which one mask serves */
 #pragma GCC unroll 4
-            for (int v = 0; v < nv; v++)
-                acc[v] += (vec)((ivec)vec_load(from + v * LANES) & (ivec)vec_load(mask + v * LANES));
+        for (int v = 0; v < nv; v++) sum[v] = vec_set1(0);
+        for (ptrdiff_t r = 0; r < rows; r++) {
+            const real *from = zs + row[r];
+#pragma GCC unroll 4
+            for (int v = 0; v < nv; v++) sum[v] += vec_load(from + v * LANES);
         }
+#pragma GCC unroll 4
+        for (int v = 0; v < nv; v++) acc[v] += (vec)((ivec)sum[v] & (ivec)vec_load(mask + v * LANES));
     }
 #pragma GCC unroll 4
     for (int v = 0; v < nv - 1; v++) vec_store(to + v * LANES, acc[v]);
