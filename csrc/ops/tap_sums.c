@@ -5,10 +5,10 @@
  *   z[c][r][s][position of grad_y] = sum over k of weight[k][c][r][s] * grad_y[k][position]
  *
  * is a matrix product with C * R * S rows that reads grad_y where it lies, and has no more to do where grad_x is larger
- * than grad_y.  Then row h of grad_x is the sum, over the kernel columns and rows, of the rows of z that these bring there.
- * z never leaves the cache: a task keeps as many rows of it as the kernel is high in a ring, makes
- * some more, and writes the rows of grad_x that are complete.  A task is one image (of one group), or a run of its rows
- * where images are few; the rows of z at a cut are then made twice, and are the same both times.
+ * than grad_y.  Then row h of grad_x is the sum, over the kernel columns and rows, of the rows of z that these bring
+ * there.  z never leaves the cache: a task keeps as many rows of it as the kernel is high in a ring, makes some more, and
+ * writes the rows of grad_x that are complete.  A task is one image (of one group), or a run of its rows where images
+ * are few; the rows of z at a cut are then made twice, and are the same both times.
  *
  * No zero of a padding is ever multiplied, so what is not finite needs no care. */
 
