@@ -38,6 +38,17 @@ def quick_threads() -> int: ...
 def quick_conv2d(
     x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: Any
 ) -> NDArray[Any] | None: ...
+def quick_conv2d_pooled(
+    x: Any,
+    weight: Any,
+    bias: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: Any,
+    relu: bool,
+    want_winners: bool,
+) -> tuple[NDArray[Any], NDArray[np.uint8] | None, tuple[int, ...]] | None: ...
 def quick_conv2d_backward(
     grad_y: Any, x: Any, weight: Any, stride: Any, padding: Any, dilation: Any, groups: Any, need: Any
 ) -> tuple[NDArray[Any] | None, NDArray[Any] | None, NDArray[Any] | None] | None: ...

@@ -76,6 +76,12 @@ cdef extern from "fastconv.h" nogil:
     size_t fc_conv2d_forward_workspace(const fc_conv2d *, fc_dtype, int)
     void fc_conv2d_forward(const fc_conv2d *, fc_dtype, void *x, void *weight, void *bias, void *y, void *workspace,
                            int)
+    ctypedef struct fc_epilogue:
+        int pool, relu
+        uint8_t *winners
+    size_t fc_conv2d_fused_workspace(const fc_conv2d *, const fc_epilogue *, fc_dtype, int)
+    int fc_conv2d_fused(const fc_conv2d *, const fc_epilogue *, fc_dtype, void *x, void *weight, void *bias, void *y,
+                        void *workspace, int)
     size_t fc_conv2d_grad_x_workspace(const fc_conv2d *, fc_dtype, int)
     void fc_conv2d_grad_x(const fc_conv2d *, fc_dtype, void *grad_y, void *weight, void *grad_x, void *workspace, int)
     size_t fc_conv2d_grad_weight_workspace(const fc_conv2d *, fc_dtype, int)

@@ -202,6 +202,37 @@ def quick_conv2d(x, weight, bias, stride, padding, dilation, groups):
     return y
 
 
+def quick_conv2d_pooled(x, weight, bias, stride, padding, dilation, groups, bint relu, bint want_winners):
+    """conv2d, max pooling of 2x2 and perhaps relu in one call: (y, winners or None, shape of conv2d's result)."""
+    cdef fc_conv2d p
+    cdef np.npy_intp dims[4]
+    cdef fc_epilogue e
+    if not read_conv2d(x, weight, stride, padding, dilation, groups, &p, dims) or not is_bias(bias, <np.ndarray> x, p.K):
+        return None
+    cdef int ndim = np.PyArray_NDIM(<np.ndarray> x), num = np.PyArray_TYPE(<np.ndarray> x), threads = _threads
+    cdef fc_dtype t = FC_F32 if num == np.NPY_FLOAT else FC_F64
+    e.pool, e.relu, e.winners = 1, relu, NULL
+    cdef size_t size = fc_conv2d_fused_workspace(&p, &e, t, threads)
+    if size == 0:
+        return None
+    cdef tuple before = (p.N, p.K, p.OH, p.OW)[4 - ndim:]
+    dims[2], dims[3] = p.OH // 2, p.OW // 2
+    cdef np.ndarray y = new_array(ndim, dims + (4 - ndim), num)
+    cdef np.ndarray winners = new_array(ndim, dims + (4 - ndim), np.NPY_UINT8) if want_winners else None
+    cdef void *w = scratch(size)
+    cdef void *xp = np.PyArray_DATA(<np.ndarray> x)
+    cdef void *wp = np.PyArray_DATA(<np.ndarray> weight)
+    cdef void *bp = NULL if bias is None else np.PyArray_DATA(<np.ndarray> bias)
+    cdef void *yp = np.PyArray_DATA(y)
+    cdef int done
+    if want_winners:
+        e.winners = <uint8_t *> np.PyArray_DATA(winners)
+    with nogil:
+        done = fc_conv2d_fused(&p, &e, t, xp, wp, bp, yp, w, threads)
+    fc_free(w)
+    return (y, winners, before) if done else None
+
+
 def quick_conv2d_backward(grad_y, x, weight, stride, padding, dilation, groups, need):
     cdef fc_conv2d p
     cdef np.npy_intp dims[4]

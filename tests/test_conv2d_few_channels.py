@@ -197,3 +197,14 @@ def test_a_nan_without_padding_stays_in_its_filter(isa):
     grad_weight = ops.conv2d_backward(grad_y, x, weight)[1]
     clean[3] = np.nan
     np.testing.assert_array_equal(grad_weight, clean)
+
+
+@pytest.mark.parametrize(("C", "K", "R"), [(8, 20, 5), (10, 20, 5), (12, 48, 3), (8, 9, 3)])
+def test_a_grad_y_of_mostly_zeros(C, K, R, isa, threads, dtype):
+    """Data that may be treated in another way, in the same workspace."""
+    case = ConvCase(20, C, 12, 12, K, R, R, padding=R // 2, data="integers")
+    grad_y, x, weight = arrays_of(case, dtype)
+    grad_y[np.random.default_rng(1).random(grad_y.shape) < 0.9] = 0
+    exact = oracle.conv2d_backward(grad_y, x, weight, **case.options)
+    for result, right in zip(ops.conv2d_backward(grad_y, x, weight, **case.options), exact, strict=True):
+        np.testing.assert_array_equal(result, right.astype(dtype))

@@ -128,6 +128,17 @@ static FC(forward_plan) FC(plan_forward)(const fc_conv2d *p, void *workspace) {
     return f;
 }
 
+/* The taps as steps in x, and the bias in whole blocks. */
+static void FC(forward_taps)(const fc_conv2d *p, const FC(forward_plan) *f, const real *bias) {
+    const ptrdiff_t K = p->K / p->groups, padded = f->b.blocks * f->b.width;
+    for (ptrdiff_t t = 0; t < p->R * p->S; t++) {
+        f->dy[t] = t / p->S * p->dilation_h - p->pad_top;
+        f->dx[t] = t % p->S * p->dilation_w - p->pad_left;
+    }
+    for (ptrdiff_t g = 0; g < p->groups; g++)
+        for (ptrdiff_t k = 0; k < padded; k++) f->bias[g * padded + k] = bias && k < K ? bias[g * K + k] : 0;
+}
+
 size_t FC(conv2d_forward_workspace)(const fc_conv2d *p, int threads) {
     if (FC(phases_pay)(p)) {
         const fc_conv2d s = FC(phases_of)(p);
@@ -149,13 +160,7 @@ void FC(conv2d_forward)(const fc_conv2d *p, const real *x, const real *weight, c
     }
     FC(forward_plan) f = FC(plan_forward)(p, workspace);
     const ptrdiff_t C = p->C / p->groups, K = p->K / p->groups, T = p->R * p->S;
-    for (ptrdiff_t t = 0; t < T; t++) {
-        f.dy[t] = t / p->S * p->dilation_h - p->pad_top;
-        f.dx[t] = t % p->S * p->dilation_w - p->pad_left;
-    }
-    const ptrdiff_t padded = f.b.blocks * f.b.width;
-    for (ptrdiff_t g = 0; g < p->groups; g++)
-        for (ptrdiff_t k = 0; k < padded; k++) f.bias[g * padded + k] = bias && k < K ? bias[g * K + k] : 0;
+    FC(forward_taps)(p, &f, bias);
     const FC(weights) w = {.weight = weight, .K = K, .C = C, .T = T};
     const uint8_t *left_out = NULL;
     if (f.winograd && FC(run_winograd)(&f.q, &f.b, f.winograd, &w, p->K * C * T, x, f.bias, y, f.rest, threads, &left_out)) return;
@@ -230,9 +235,15 @@ static FC(correlation) FC(phase_correlation)(const fc_conv2d *p, const FC(phase)
 size_t FC(conv2d_grad_x_workspace)(const fc_conv2d *p, int threads) {
     if (FC(phases_pay)(p)) {
         const fc_conv2d s = FC(phases_of)(p);
-        return FC(plan_phases)(p, NULL).bytes + FC(conv2d_grad_x_workspace)(&s, threads);
+        const size_t sparse = FC(sparse_fits)(p) ? FC(plan_sparse)(p, 0, NULL, threads).bytes : 0;
+        const size_t bytes = FC(plan_phases)(p, NULL).bytes + FC(conv2d_grad_x_workspace)(&s, threads);
+        return bytes > sparse ? bytes : sparse;
     }
-    if (!FC(use_winograd)(p, 0) && FC(use_tap_sums)(p)) return FC(tap_sums_workspace)(p, threads);
+    const size_t sparse = FC(sparse_fits)(p) ? FC(plan_sparse)(p, 0, NULL, threads).bytes : 0;
+    if (!FC(use_winograd)(p, 0) && FC(use_tap_sums)(p)) {
+        const size_t bytes = FC(tap_sums_workspace)(p, threads);
+        return bytes > sparse ? bytes : sparse;
+    }
     FC(grad_x_plan) f = FC(plan_grad_x)(p, NULL);
     size_t most = 0;
     for (ptrdiff_t a = 0; a < p->stride_h && a < p->H; a++)
@@ -243,11 +254,16 @@ size_t FC(conv2d_grad_x_workspace)(const fc_conv2d *p, int threads) {
             const size_t bytes = FC(run_workspace)(&q, &f.b, f.winograd, threads);
             if (bytes > most) most = bytes;
         }
-    return f.bytes + most;
+    return f.bytes + most > sparse ? f.bytes + most : sparse;
 }
 
 void FC(conv2d_grad_x)(const fc_conv2d *p, const real *grad_y, const real *weight, real *grad_x, void *workspace,
                        int threads) {
+    if (FC(sparse_pays)(p, SPARSE_SHARE_X, grad_y, NULL, weight, threads)) {
+        const FC(sparse_plan) f = FC(plan_sparse)(p, 0, workspace, threads);
+        FC(sparse_grad_x)(p, &f, grad_y, weight, grad_x, threads);
+        return;
+    }
     if (FC(phases_pay)(p)) {
         const fc_conv2d s = FC(phases_of)(p);
         const FC(phases_plan) f = FC(plan_phases)(p, workspace);
@@ -363,13 +379,19 @@ static FC(grad_weight_plan) FC(plan_grad_weight)(const fc_conv2d *p, void *works
 size_t FC(conv2d_grad_weight_workspace)(const fc_conv2d *p, int threads) {
     if (FC(phases_pay)(p)) {
         const fc_conv2d s = FC(phases_of)(p);
-        return FC(plan_phases)(p, NULL).bytes + FC(conv2d_grad_weight_workspace)(&s, threads);
+        const size_t sparse = FC(sparse_fits)(p) ? FC(plan_sparse)(p, 1, NULL, threads).bytes : 0;
+        const size_t bytes = FC(plan_phases)(p, NULL).bytes + FC(conv2d_grad_weight_workspace)(&s, threads);
+        return bytes > sparse ? bytes : sparse;
     }
-    if (!FC(use_winograd)(p, 1) && FC(use_outer_positions)(p, threads))
-        return FC(plan_outer_positions)(p, NULL, threads).bytes;
+    const size_t sparse = FC(sparse_fits)(p) ? FC(plan_sparse)(p, 1, NULL, threads).bytes : 0;
+    if (!FC(use_winograd)(p, 1) && FC(use_outer_positions)(p, threads)) {
+        const size_t bytes = FC(plan_outer_positions)(p, NULL, threads).bytes;
+        return bytes > sparse ? bytes : sparse;
+    }
     const size_t direct = FC(plan_grad_weight)(p, NULL, threads).bytes;
     const size_t winograd = FC(use_winograd)(p, 1) ? FC(plan_winograd_grad)(p, FC(use_winograd)(p, 1), NULL, threads).bytes : 0;
-    return direct > winograd ? direct : winograd;
+    const size_t most = direct > winograd ? direct : winograd;
+    return most > sparse ? most : sparse;
 }
 
 /* The plain way, with a look at the border: for a grad_y that is not finite, which must not meet the padding's zeros. */
@@ -440,6 +462,11 @@ static void FC(grad_weight_finish)(const fc_conv2d *p, const FC(grad_weight_plan
 
 void FC(conv2d_grad_weight)(const fc_conv2d *p, const real *grad_y, const real *x, real *grad_weight, void *workspace,
                             int threads) {
+    if (FC(sparse_pays)(p, SPARSE_SHARE_WEIGHT, grad_y, x, NULL, threads)) {
+        const FC(sparse_plan) f = FC(plan_sparse)(p, 1, workspace, threads);
+        FC(sparse_grad_weight)(p, &f, grad_y, x, grad_weight, threads);
+        return;
+    }
     if (FC(phases_pay)(p)) {
         const fc_conv2d s = FC(phases_of)(p);
         const FC(phases_plan) f = FC(plan_phases)(p, workspace);

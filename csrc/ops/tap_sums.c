@@ -7,8 +7,8 @@
  * is a matrix product with C * R * S rows that reads grad_y where it lies, and has no more to do where grad_x is larger
  * than grad_y.  Then row h of grad_x is the sum, over the kernel columns and rows, of the rows of z that these bring
  * there.  z never leaves the cache: a task keeps as many rows of it as the kernel is high in a ring, makes some more,
- * and writes the rows of grad_x that are complete.  A task is one image (of one group), or a run of its rows where images
- * are few; the rows of z at a cut are then made twice, and are the same both times.
+ * and writes the rows of grad_x that are complete.  A task is one image (of one group), or a run of its rows where
+ * images are few; the rows of z at a cut are then made twice, and are the same both times.
  *
  * No zero of a padding is ever multiplied, so what is not finite needs no care. */
 
@@ -58,8 +58,8 @@ static FC(tap_plan) FC(plan_tap_sums)(const fc_conv2d *p) {
 
 /* From the shape of one image and the kernel.  Both ways have K multiply-adds to do for each value of z; what differs
  * is the share of the machine's peak, as measured.  Here z must be stored and added up as well, which costs as much as
- * ten more multiply-adds, and more where rows fill no vectors.  A correlation with few channels reaches some ten per cent a
- * channel at first, later less, and has more to do where grad_x is larger than grad_y. */
+ * ten more multiply-adds, and more where rows fill no vectors.  A correlation with few channels reaches some ten per
+ * cent a channel at first, later less, and has more to do where grad_x is larger than grad_y. */
 static int FC(use_tap_sums)(const fc_conv2d *p) {
     const ptrdiff_t C = p->C / p->groups, K = p->K / p->groups, lanes = kernels.lanes;
     if (p->OH == 0 || p->OW == 0 || p->R * p->S == 1) return 0;

@@ -12,6 +12,7 @@ from fastconv._kernels import (
     empty,
     quick_conv2d,
     quick_conv2d_backward,
+    quick_conv2d_pooled,
 )
 from fastconv._threads import get_num_threads
 from fastconv._validation import check_conv2d, contiguous, floats_shaped, needed
@@ -103,6 +104,25 @@ def conv2d(
     y = empty(y_shape, x.dtype)
     conv2d_forward(problem, x, weight, bias, y, get_num_threads())
     return y
+
+
+def _conv2d_pooled(
+    x: Array,
+    weight: Array,
+    bias: Array | None,
+    stride: Size,
+    padding: Size | str,
+    dilation: Size,
+    groups: int,
+    relu: bool,
+    want_winners: bool,
+) -> tuple[Array, Array | None, tuple[int, ...]] | None:
+    """conv2d, then max_pool2d of 2x2 windows, then relu if wanted, in one call, to the same bits.  For layers.
+
+    (y, winners as of max_pool2d_winners or None, shape of conv2d's result); None where they are to be done one by one:
+    for other shapes than fused kernels are made for, and for arguments that want checking.
+    """
+    return quick_conv2d_pooled(x, weight, bias, stride, padding, dilation, groups, relu, want_winners)
 
 
 def conv2d_backward(
