@@ -27,6 +27,23 @@ typedef struct {
     ptrdiff_t x_channel, x_row, x_col;
 } fc_outer;
 
+/* The sums of kernels/outer_positions.c: K x Q of them, over n positions of each of a few images. */
+typedef struct {
+    ptrdiff_t K, Q, n, images;
+    ptrdiff_t g_image, g_channel, x_image;
+    ptrdiff_t g_next;         /* from this call's grad_y to that of the next: to fetch it ahead */
+    const ptrdiff_t *offsets; /* Q, into the copies of x of an image */
+} fc_outer_positions;
+
+/* The columns of a row of grad_x, for tap_sums: column b + u * stride (phase b) is a sum over s of z[taps[s] + u], for
+ * s in first[b] .. first[b + 1] - 1, where masks[s][u] has its bits set. */
+typedef struct {
+    ptrdiff_t W, stride;
+    ptrdiff_t vectors; /* of a phase */
+    const ptrdiff_t *first, *taps;
+    const void *masks; /* [s][vectors][lanes], of the size of an element */
+} fc_tap_sums;
+
 /* The constants of one optimiser step. */
 typedef struct {
     double lr, momentum, dampening, weight_decay;

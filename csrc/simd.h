@@ -50,6 +50,15 @@ FC_INLINE void store_f64(double *p, vec_f64 v) { *(vec_unaligned_f64 *)p = v; }
 FC_INLINE vec_f32 set1_f32(float x) { return x - (vec_f32){0}; }
 FC_INLINE vec_f64 set1_f64(double x) { return x - (vec_f64){0}; }
 
+/* v, held in a register from here on: GCC may otherwise load it again for each of its uses. */
+#if defined(__x86_64__)
+#define FC_KEEP(v) __asm__("" : "+v"(v))
+#elif defined(__aarch64__)
+#define FC_KEEP(v) __asm__("" : "+w"(v))
+#else
+#define FC_KEEP(v) (void)(v)
+#endif
+
 #if defined(FC_ISA_AVX512)
 #include "simd/avx512.h"
 #elif defined(FC_ISA_AVX2)

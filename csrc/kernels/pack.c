@@ -177,6 +177,10 @@ void KERNEL(shift_plane)(const real *from, ptrdiff_t H, ptrdiff_t W, ptrdiff_t f
             for (; c + LANES <= end; c += LANES) vec_store(to + c, vec_load(row + c));
             if (c < end) vec_store_n(to + c, vec_load_n(row + c, (int)(end - c)), (int)(end - c));
         } else {
+            /* Of a pair the second is loaded too: it must lie in the plane. */
+            if (col_step == 2)
+                for (; c + LANES <= end && i * W + left + 2 * (c + LANES) <= H * W; c += LANES)
+                    vec_store(to + c, vec_load_strided(row + 2 * c, 2));
             for (; c < end; c++) to[c] = row[c * col_step];
         }
     }

@@ -3,8 +3,10 @@
  * forward      one correlation; tap (r, s) looks at row i * stride_h + r * dilation_h - pad_top of x
  * grad_x       a correlation of grad_y for each phase of the stride: the rows h of x with the same (h + pad_top) %
  *              stride_h meet the same kernel rows, each at its own offset in grad_y; likewise the columns
- * grad_weight  outer products over positions, see kernels/outer_taps.c; the batch is cut in chunks by the shape, each
- *              with a sum of its own, and the sums are added in order
+ *              with few input channels sums over taps, see tap_sums.c
+ * grad_weight  outer products over positions, see kernels/outer_taps.c, or with few channels dot products along them, see
+ *              outer_positions.c; the batch is cut in chunks by the shape, each with a sum of its own, and the sums are
+ *              added in order
  * grad_bias    sums of planes
  *
  * Groups of few channels go to depthwise.c in all three. */
@@ -245,6 +247,11 @@ size_t FC(conv2d_grad_x_workspace)(const fc_conv2d *p, int threads) {
         const size_t bytes = FC(plan_phases)(p, NULL).bytes + FC(conv2d_grad_x_workspace)(&s, threads);
         return bytes > sparse ? bytes : sparse;
     }
+    const size_t sparse = FC(sparse_fits)(p) ? FC(plan_sparse)(p, 0, NULL, threads).bytes : 0;
+    if (!FC(use_winograd)(p, 0) && FC(use_tap_sums)(p)) {
+        const size_t bytes = FC(tap_sums_workspace)(p, threads);
+        return bytes > sparse ? bytes : sparse;
+    }
     FC(grad_x_plan) f = FC(plan_grad_x)(p, NULL);
     size_t most = 0;
     for (ptrdiff_t a = 0; a < p->stride_h && a < p->H; a++)
@@ -255,7 +262,6 @@ size_t FC(conv2d_grad_x_workspace)(const fc_conv2d *p, int threads) {
             const size_t bytes = FC(run_workspace)(&q, &f.b, f.winograd, threads);
             if (bytes > most) most = bytes;
         }
-    const size_t sparse = FC(sparse_fits)(p) ? FC(plan_sparse)(p, 0, NULL, threads).bytes : 0;
     return f.bytes + most > sparse ? f.bytes + most : sparse;
 }
 
@@ -276,6 +282,10 @@ void FC(conv2d_grad_x)(const fc_conv2d *p, const real *grad_y, const real *weigh
         FC(phases_move)(p, p->K, p->OH, p->OW, (real *)grad_y, f.y, 0, threads);
         FC(conv2d_grad_x)(&s, f.y, weight, f.x, f.rest, threads);
         FC(phases_move)(p, p->C, p->H, p->W, grad_x, f.x, 1, threads);
+        return;
+    }
+    if (!FC(use_winograd)(p, 0) && FC(use_tap_sums)(p)) {
+        FC(tap_sums_grad_x)(p, grad_y, weight, grad_x, workspace, threads);
         return;
     }
     FC(grad_x_plan) f = FC(plan_grad_x)(p, workspace);
@@ -386,9 +396,13 @@ size_t FC(conv2d_grad_weight_workspace)(const fc_conv2d *p, int threads) {
         const size_t bytes = FC(plan_phases)(p, NULL).bytes + FC(conv2d_grad_weight_workspace)(&s, threads);
         return bytes > sparse ? bytes : sparse;
     }
+    const size_t sparse = FC(sparse_fits)(p) ? FC(plan_sparse)(p, 1, NULL, threads).bytes : 0;
+    if (!FC(use_winograd)(p, 1) && FC(use_outer_positions)(p, threads)) {
+        const size_t bytes = FC(plan_outer_positions)(p, NULL, threads).bytes;
+        return bytes > sparse ? bytes : sparse;
+    }
     const size_t direct = FC(plan_grad_weight)(p, NULL, threads).bytes;
     const size_t winograd = FC(use_winograd)(p, 1) ? FC(plan_winograd_grad)(p, FC(use_winograd)(p, 1), NULL, threads).bytes : 0;
-    const size_t sparse = FC(sparse_fits)(p) ? FC(plan_sparse)(p, 1, NULL, threads).bytes : 0;
     const size_t most = direct > winograd ? direct : winograd;
     return most > sparse ? most : sparse;
 }
@@ -476,6 +490,11 @@ void FC(conv2d_grad_weight)(const fc_conv2d *p, const real *grad_y, const real *
         FC(phases_move)(p, p->C, p->H, p->W, (real *)x, f.x, 0, threads);
         FC(phases_move)(p, p->K, p->OH, p->OW, (real *)grad_y, f.y, 0, threads);
         FC(conv2d_grad_weight)(&s, f.y, f.x, grad_weight, f.rest, threads);
+        return;
+    }
+    if (!FC(use_winograd)(p, 1) && FC(use_outer_positions)(p, threads)) {
+        if (!FC(outer_positions_grad_weight)(p, grad_y, x, grad_weight, workspace, threads))
+            FC(grad_weight_carefully)(p, grad_y, x, grad_weight);
         return;
     }
     if (FC(use_winograd)(p, 1) && p->N > 0) {

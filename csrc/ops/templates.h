@@ -18,6 +18,8 @@
 #include "weights.c"
 #include "winograd.c"
 #include "depthwise.c"
+#include "tap_sums.c"
+#include "outer_positions.c"
 #include "winograd_grad.c"
 #include "phases.c"
 #include "sparse.c"
