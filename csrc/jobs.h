@@ -20,6 +20,14 @@ typedef struct {
     ptrdiff_t y_channel, y_row, y_col;
 } fc_correlation;
 
+/* A matrix product over a panel of positions; see kernels/pointwise.c. */
+typedef struct {
+    ptrdiff_t C, K;
+    ptrdiff_t x_row, from_row, to_row; /* from one channel to the next */
+    ptrdiff_t w_block;                 /* from one block of channels to the next in the packed weights */
+    ptrdiff_t next_row, next_rows;     /* what to prefetch: rows of x, as it lies */
+} fc_pointwise;
+
 /* The outer products of grad_weight over a band of positions; see kernels/outer_taps.c. */
 typedef struct {
     ptrdiff_t C, L, S, rows, cols;

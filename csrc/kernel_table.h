@@ -14,6 +14,7 @@
 typedef struct {
     int lanes; /* elements in a vector */
     int conv_positions; /* positions in a tile of conv2d_channels */
+    int point_rows, point_vectors; /* channels and vectors of positions in a tile of pointwise */
 #define real float
 #include "kernels.inc"
 #undef real
@@ -22,6 +23,7 @@ typedef struct {
 typedef struct {
     int lanes;
     int conv_positions;
+    int point_rows, point_vectors;
 #define real double
 #include "kernels.inc"
 #undef real

@@ -62,6 +62,11 @@ static int FC(use_winograd_grad)(const fc_conv2d *p) {
     return FC(use_winograd)(p) && p->groups == 1 && p->OH * p->OW >= 100;
 }
 
+/* Forward or grad_x of a 1 x 1 kernel as a matrix product. */
+static int FC(use_pointwise)(const fc_conv2d *p, const FC(point_problem) *q) {
+    return p->N > 0 && p->OH > 0 && p->OW > 0 && FC(is_pointwise)(p) && FC(point_pays)(q);
+}
+
 /* Correlation of a whole batch by Winograd where the call uses it, and by the direct kernels otherwise. */
 static size_t FC(run_workspace)(const FC(correlation) *q, const FC(blocks) *b, int winograd, int threads) {
     const size_t direct = FC(correlation_scratch)(q, b, threads);
@@ -120,12 +125,19 @@ static FC(forward_plan) FC(plan_forward)(const fc_conv2d *p, void *workspace) {
 }
 
 size_t FC(conv2d_forward_workspace)(const fc_conv2d *p, int threads) {
+    const FC(point_problem) point = FC(point_forward)(p);
+    if (FC(use_pointwise)(p, &point)) return FC(plan_pointwise)(&point, NULL, threads).bytes;
     FC(forward_plan) f = FC(plan_forward)(p, NULL);
     return f.bytes + FC(run_workspace)(&f.q, &f.b, f.winograd, threads);
 }
 
 void FC(conv2d_forward)(const fc_conv2d *p, const real *x, const real *weight, const real *bias, real *y,
                         void *workspace, int threads) {
+    const FC(point_problem) point = FC(point_forward)(p);
+    if (FC(use_pointwise)(p, &point)) {
+        FC(pointwise)(&point, x, weight, bias, y, workspace, threads);
+        return;
+    }
     FC(forward_plan) f = FC(plan_forward)(p, workspace);
     const ptrdiff_t C = p->C / p->groups, K = p->K / p->groups, T = p->R * p->S;
     for (ptrdiff_t t = 0; t < T; t++) {
@@ -204,6 +216,8 @@ static FC(correlation) FC(phase_correlation)(const fc_conv2d *p, const FC(phase)
 }
 
 size_t FC(conv2d_grad_x_workspace)(const fc_conv2d *p, int threads) {
+    const FC(point_problem) point = FC(point_grad_x)(p);
+    if (FC(use_pointwise)(p, &point)) return FC(plan_pointwise)(&point, NULL, threads).bytes;
     FC(grad_x_plan) f = FC(plan_grad_x)(p, NULL);
     size_t most = 0;
     for (ptrdiff_t a = 0; a < p->stride_h && a < p->H; a++)
@@ -219,6 +233,11 @@ size_t FC(conv2d_grad_x_workspace)(const fc_conv2d *p, int threads) {
 
 void FC(conv2d_grad_x)(const fc_conv2d *p, const real *grad_y, const real *weight, real *grad_x, void *workspace,
                        int threads) {
+    const FC(point_problem) point = FC(point_grad_x)(p);
+    if (FC(use_pointwise)(p, &point)) {
+        FC(pointwise)(&point, grad_y, weight, NULL, grad_x, workspace, threads);
+        return;
+    }
     FC(grad_x_plan) f = FC(plan_grad_x)(p, workspace);
     const ptrdiff_t C = p->C / p->groups, K = p->K / p->groups, T = p->R * p->S;
     memset(f.bias, 0, sizeof(real) * (size_t)(p->groups * f.b.blocks * f.b.width));

@@ -15,4 +15,5 @@
 #include "linear.c"
 #include "correlate.c"
 #include "winograd.c"
+#include "pointwise.c"
 #include "conv2d.c"

@@ -1,0 +1,151 @@
+/* A convolution of one tap (1 x 1), that is a matrix product, with vectors over positions (job: fc_pointwise in jobs.h).
+ *
+ *   to[k][p] = from[k][p] + sum over c < C of w[k][c] * x[c][p]        (from NULL: bias[k] instead)
+ *
+ * A tile is POINT_ROWS output channels x up to POINT_VECTORS vectors of positions, all of it in registers: each step of
+ * c loads the positions, broadcasts the weights and multiplies.  A sum runs over c in order, one fused multiply-add
+ * after another, whatever the tile and wherever the caller cuts C: the bits are those of correlate_channels.
+ *
+ * x is a panel of scratch, [c][x_row], readable for a whole vector past the last position; it is small enough to stay in
+ * L1 while all blocks of output channels go by.  While it computes, the kernel asks for the lines of the panel that is
+ * copied next, a share with each block, so that they are in L2 by then. */
+
+FC_INLINE void FC(point_sum)(const int pv, const fc_pointwise *job, ptrdiff_t K, ptrdiff_t n, const real *x,
+                             const real *w, const real *bias, const real *from, real *to) {
+    vec acc[POINT_ROWS][POINT_VECTORS];
+    if (from)
+#pragma GCC unroll 8
+        for (int k = 0; k < POINT_ROWS; k++)
+#pragma GCC unroll 4
+            for (int p = 0; p < pv; p++) acc[k][p] = vec_load(from + k * job->from_row + p * LANES);
+    else
+#pragma GCC unroll 8
+        for (int k = 0; k < POINT_ROWS; k++)
+#pragma GCC unroll 4
+            for (int p = 0; p < pv; p++) acc[k][p] = vec_set1(bias[k]);
+    const ptrdiff_t x_row = job->x_row;
+    for (ptrdiff_t c = job->C; c > 0; c--, x += x_row, w += POINT_ROWS) {
+        vec xv[POINT_VECTORS];
+#pragma GCC unroll 4
+        for (int p = 0; p < pv; p++) xv[p] = vec_load(x + p * LANES);
+#pragma GCC unroll 8
+        for (int k = 0; k < POINT_ROWS; k++) {
+            const vec wv = vec_set1(w[k]);
+#pragma GCC unroll 4
+            for (int p = 0; p < pv; p++) acc[k][p] = vec_fma(xv[p], wv, acc[k][p]);
+        }
+    }
+    const int tail = (int)(n - (pv - 1) * LANES); /* lanes of the last vector that exist */
+    if (K >= POINT_ROWS && tail == LANES) {
+#pragma GCC unroll 8
+        for (int k = 0; k < POINT_ROWS; k++)
+#pragma GCC unroll 4
+            for (int p = 0; p < pv; p++) vec_store(to + k * job->to_row + p * LANES, acc[k][p]);
+        return;
+    }
+#pragma GCC unroll 8
+    for (int k = 0; k < POINT_ROWS; k++) {
+        if (k >= K) break;
+#pragma GCC unroll 4
+        for (int p = 0; p < pv - 1; p++) vec_store(to + k * job->to_row + p * LANES, acc[k][p]);
+        vec_store_n(to + k * job->to_row + (pv - 1) * LANES, acc[k][pv - 1], tail);
+    }
+}
+
+/* Positions 0 .. n-1, n at most POINT_VECTORS vectors, for all K output channels.
+ * w [block][w_block], a block being [c][POINT_ROWS], zero where a channel does not exist;  bias alike. */
+void KERNEL(pointwise)(const fc_pointwise *job, ptrdiff_t n, const real *x, const real *w, const real *bias,
+                       const real *from, real *to, const real *next) {
+    const ptrdiff_t blocks = (job->K + POINT_ROWS - 1) / POINT_ROWS;
+    ptrdiff_t asked = 0;
+    for (ptrdiff_t b = 0; b < blocks; b++) {
+        const ptrdiff_t K = job->K - b * POINT_ROWS;
+        const ptrdiff_t ask = next ? job->next_rows * (b + 1) / blocks : 0;
+        for (; asked < ask; asked++)
+            for (ptrdiff_t p = 0; p < n; p += 64 / (ptrdiff_t)sizeof(real))
+                __builtin_prefetch(next + asked * job->next_row + p, 0, 2);
+        if (n > 2 * LANES) FC(point_sum)(3, job, K, n, x, w, bias, from, to);
+        else if (n > LANES) FC(point_sum)(2, job, K, n, x, w, bias, from, to);
+        else FC(point_sum)(1, job, K, n, x, w, bias, from, to);
+        w += job->w_block, bias += POINT_ROWS, to += POINT_ROWS * job->to_row;
+        if (from) from += POINT_ROWS * job->from_row;
+    }
+}
+
+/* weight (K, C), element (k, c) at k * w_k + c * w_c, one of the two steps being 1 -> [block][c][POINT_ROWS]. */
+void KERNEL(pointwise_weights)(ptrdiff_t K, ptrdiff_t C, const real *weight, ptrdiff_t w_k, ptrdiff_t w_c, real *to) {
+    for (ptrdiff_t k = 0; k < K; k += POINT_ROWS) {
+        const int rows = K - k < POINT_ROWS ? (int)(K - k) : POINT_ROWS;
+        const real *from = weight + k * w_k;
+        if (rows == POINT_ROWS)
+            for (ptrdiff_t c = 0; c < C; c++)
+                for (int r = 0; r < POINT_ROWS; r++) to[c * POINT_ROWS + r] = from[r * w_k + c * w_c];
+        else
+            for (ptrdiff_t c = 0; c < C; c++)
+                for (int r = 0; r < POINT_ROWS; r++) to[c * POINT_ROWS + r] = r < rows ? from[r * w_k + c * w_c] : 0;
+        to += C * POINT_ROWS;
+    }
+}
+
+/* Positions of C planes, in rows of scratch: to[c * to_row + p] for p < n; position p is the (p0 + p)-th of the plane's
+ * positions, which lie x_col apart in rows of cols, these x_row apart.  Writes up to a vector past the last position. */
+void KERNEL(pointwise_panel)(ptrdiff_t C, ptrdiff_t p0, ptrdiff_t n, ptrdiff_t cols, const real *x, ptrdiff_t x_channel,
+                             ptrdiff_t x_row, ptrdiff_t x_col, real *to, ptrdiff_t to_row) {
+    for (ptrdiff_t c = 0; c < C; c++, x += x_channel, to += to_row) {
+        ptrdiff_t done = 0, j = p0 % cols;
+        for (const real *row = x + p0 / cols * x_row; done < n; row += x_row, j = 0) {
+            const real *at = row + j * x_col;
+            const ptrdiff_t count = cols - j < n - done ? cols - j : n - done;
+            real *here = to + done;
+            ptrdiff_t i = 0;
+            if (x_col == 1) {
+                for (; i + LANES <= count; i += LANES) vec_store(here + i, vec_load(at + i));
+                if (i < count) vec_store(here + i, vec_load_n(at + i, (int)(count - i)));
+            } else if (x_col == 2) {
+                /* The last of 2 * LANES elements may lie past the plane's end, so a full vector is one with more to come. */
+                for (; i + LANES < count; i += LANES) vec_store(here + i, vec_load_strided(at + 2 * i, 2));
+                const int left = (int)(2 * (count - i) - 1);
+                vec even, odd;
+                vec_deinterleave(vec_load_n(at + 2 * i, left < LANES ? left : LANES),
+                                 left > LANES ? vec_load_n(at + 2 * i + LANES, left - LANES) : vec_set1(0), &even, &odd);
+                vec_store(here + i, even);
+            } else {
+                for (; i < count; i++) here[i] = at[i * x_col];
+            }
+            done += count;
+        }
+    }
+}
+
+/* Rows of scratch spread out with zeros between: to[i * step_h * width + j * step_w] = from[i * cols + j], all other
+ * elements of the `height` x `width` numbers at `to` zero.  from: readable for two vectors past the end. */
+void KERNEL(pointwise_spread)(ptrdiff_t cols, ptrdiff_t step_h, ptrdiff_t step_w, const real *from, ptrdiff_t height,
+                              ptrdiff_t width, real *to) {
+    const vec zero = vec_set1(0);
+    for (ptrdiff_t i = 0; i < height; i++, to += width) {
+        ptrdiff_t j = 0;
+        if (i % step_h == 0 && step_w == 2) {
+            for (; j + 2 * LANES <= width; j += 2 * LANES) {
+                vec low, high;
+                vec_interleave(vec_load(from + j / 2), zero, &low, &high);
+                vec_store(to + j, low);
+                vec_store(to + j + LANES, high);
+            }
+            if (j < width) {
+                vec low, high;
+                vec_interleave(vec_load(from + j / 2), zero, &low, &high);
+                const int left = (int)(width - j);
+                vec_store_n(to + j, low, left < LANES ? left : LANES);
+                if (left > LANES) vec_store_n(to + j + LANES, high, left - LANES);
+            }
+            from += cols;
+            continue;
+        }
+        for (; j + LANES <= width; j += LANES) vec_store(to + j, zero);
+        if (j < width) vec_store_n(to + j, zero, (int)(width - j));
+        if (i % step_h == 0) {
+            for (j = 0; j < cols; j++) to[j * step_w] = from[j];
+            from += cols;
+        }
+    }
+}
