@@ -25,7 +25,7 @@ typedef struct {
     ptrdiff_t C, K;
     ptrdiff_t x_row, from_row, to_row; /* from one channel to the next */
     ptrdiff_t w_block;                 /* from one block of channels to the next in the packed weights */
-    ptrdiff_t next_row, next_rows;     /* what to prefetch: rows of x, as it lies */
+    ptrdiff_t source_row;              /* the same of x as it lies */
 } fc_pointwise;
 
 /* The outer products of grad_weight over a band of positions; see kernels/outer_taps.c. */

@@ -7,11 +7,13 @@
  * after another, whatever the tile and wherever the caller cuts C: the bits are those of correlate_channels.
  *
  * x is a panel of scratch, [c][x_row], readable for a whole vector past the last position; it is small enough to stay in
- * L1 while all blocks of output channels go by.  While it computes, the kernel asks for the lines of the panel that is
- * copied next, a share with each block, so that they are in L2 by then. */
+ * L1 while all blocks of output channels go by.  With a `source` (whole vectors of positions as they lie, source_row
+ * apart) the first block reads that and leaves the panel behind: the copy costs next to nothing there.  While it computes, the kernel asks for the lines of the panel that is
+ * copied next, one with each step, so that they are in L2 by then. */
 
-FC_INLINE void FC(point_sum)(const int pv, const fc_pointwise *job, ptrdiff_t K, ptrdiff_t n, const real *x,
-                             const real *w, const real *bias, const real *from, real *to) {
+FC_INLINE void FC(point_sum)(const int pv, const fc_pointwise *job, ptrdiff_t K, ptrdiff_t n, const real *source,
+                             real *x, const real *w, const real *bias, const real *from, real *to, const real *next,
+                             ptrdiff_t next_row) {
     vec acc[POINT_ROWS][POINT_VECTORS];
     if (from)
 #pragma GCC unroll 8
@@ -24,10 +26,16 @@ FC_INLINE void FC(point_sum)(const int pv, const fc_pointwise *job, ptrdiff_t K,
 #pragma GCC unroll 4
             for (int p = 0; p < pv; p++) acc[k][p] = vec_set1(bias[k]);
     const ptrdiff_t x_row = job->x_row;
-    for (ptrdiff_t c = job->C; c > 0; c--, x += x_row, w += POINT_ROWS) {
+    for (ptrdiff_t c = job->C; c > 0; c--, x += x_row, w += POINT_ROWS, next += next_row) {
+        __builtin_prefetch(next, 0, 2);
         vec xv[POINT_VECTORS];
 #pragma GCC unroll 4
-        for (int p = 0; p < pv; p++) xv[p] = vec_load(x + p * LANES);
+        for (int p = 0; p < pv; p++) xv[p] = vec_load((source ? source : x) + p * LANES);
+        if (source) {
+#pragma GCC unroll 4
+            for (int p = 0; p < pv; p++) vec_store(x + p * LANES, xv[p]);
+            source += job->source_row;
+        }
 #pragma GCC unroll 8
         for (int k = 0; k < POINT_ROWS; k++) {
             const vec wv = vec_set1(w[k]);
@@ -52,21 +60,40 @@ FC_INLINE void FC(point_sum)(const int pv, const fc_pointwise *job, ptrdiff_t K,
     }
 }
 
+typedef void (*FC(point_tile))(const fc_pointwise *, ptrdiff_t, ptrdiff_t, const real *, real *, const real *,
+                               const real *, const real *, real *, const real *, ptrdiff_t);
+#define TILE(pv)                                                                                                    \
+    static void FC(point_##pv)(const fc_pointwise *job, ptrdiff_t K, ptrdiff_t n, const real *source, real *x,      \
+                               const real *w, const real *bias, const real *from, real *to, const real *next,       \
+                               ptrdiff_t next_row) {                                                                \
+        (void)source;                                                                                               \
+        FC(point_sum)(pv, job, K, n, NULL, x, w, bias, from, to, next, next_row);                                   \
+    }                                                                                                               \
+    static void FC(point_copy_##pv)(const fc_pointwise *job, ptrdiff_t K, ptrdiff_t n, const real *source, real *x, \
+                                    const real *w, const real *bias, const real *from, real *to, const real *next,  \
+                                    ptrdiff_t next_row) {                                                           \
+        if (!source) __builtin_unreachable();                                                                       \
+        FC(point_sum)(pv, job, K, n, source, x, w, bias, from, to, next, next_row);                                 \
+    }
+TILE(1)
+TILE(2)
+TILE(3)
+static const FC(point_tile) FC(point_tiles)[POINT_VECTORS + 1][2] = {
+    {NULL, NULL}, {FC(point_1), FC(point_copy_1)}, {FC(point_2), FC(point_copy_2)}, {FC(point_3), FC(point_copy_3)}};
+#undef TILE
+
 /* Positions 0 .. n-1, n at most POINT_VECTORS vectors, for all K output channels.
  * w [block][w_block], a block being [c][POINT_ROWS], zero where a channel does not exist;  bias alike. */
-void KERNEL(pointwise)(const fc_pointwise *job, ptrdiff_t n, const real *x, const real *w, const real *bias,
-                       const real *from, real *to, const real *next) {
-    const ptrdiff_t blocks = (job->K + POINT_ROWS - 1) / POINT_ROWS;
-    ptrdiff_t asked = 0;
+void KERNEL(pointwise)(const fc_pointwise *job, ptrdiff_t n, const real *source, real *x, const real *w,
+                       const real *bias, const real *from, real *to, const real *next) {
+    const ptrdiff_t blocks = (job->K + POINT_ROWS - 1) / POINT_ROWS, line = 64 / (ptrdiff_t)sizeof(real);
+    const ptrdiff_t lines = n / line + 1;
     for (ptrdiff_t b = 0; b < blocks; b++) {
-        const ptrdiff_t K = job->K - b * POINT_ROWS;
-        const ptrdiff_t ask = next ? job->next_rows * (b + 1) / blocks : 0;
-        for (; asked < ask; asked++)
-            for (ptrdiff_t p = 0; p < n; p += 64 / (ptrdiff_t)sizeof(real))
-                __builtin_prefetch(next + asked * job->next_row + p, 0, 2);
-        if (n > 2 * LANES) FC(point_sum)(3, job, K, n, x, w, bias, from, to);
-        else if (n > LANES) FC(point_sum)(2, job, K, n, x, w, bias, from, to);
-        else FC(point_sum)(1, job, K, n, x, w, bias, from, to);
+        /* Block b asks for the b-th line of each row of `next`; a block with nothing to ask for names one at hand. */
+        const int ask = next && b < lines;
+        FC(point_tiles)[(n + LANES - 1) / LANES][b == 0 && source](
+            job, job->K - b * POINT_ROWS, n, source, x, w, bias, from, to, ask ? next + b * line : w,
+            ask ? job->source_row : 0);
         w += job->w_block, bias += POINT_ROWS, to += POINT_ROWS * job->to_row;
         if (from) from += POINT_ROWS * job->from_row;
     }

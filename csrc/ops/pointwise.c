@@ -124,7 +124,8 @@ static void FC(pointwise_task)(const FC(point_problem) *q, const FC(point_plan) 
     const real *w = f->packed + g * padded * q->C, *bias = f->bias + g * padded;
     for (ptrdiff_t chunk = 0; chunk < f->chunks; chunk++) {
         const ptrdiff_t c0 = q->C * chunk / f->chunks, c1 = q->C * (chunk + 1) / f->chunks;
-        for (ptrdiff_t at = 0; at < n;) {
+        /* Tiles within an image are copied as they are multiplied. */
+        for (ptrdiff_t at = 0; at < n && !flat;) {
             const FC(point_run) r = FC(next_run)(begin, end, at, plane);
             kernels.pointwise_panel(c1 - c0, r.p0, r.n, cols, in + ((r.image * q->groups + g) * q->C + c0) * in_plane,
                                     in_plane, q->in_step_h * q->in_w, q->in_step_w, panel + at, f->x_row);
@@ -134,17 +135,24 @@ static void FC(pointwise_task)(const FC(point_problem) *q, const FC(point_plan) 
         const int last = chunk + 1 == f->chunks;
         const ptrdiff_t c2 = last ? 0 : c1, next = last ? ahead : begin;
         fc_pointwise job = {.C = c1 - c0, .K = q->K, .x_row = f->x_row, .from_row = f->x_row, .w_block = kernels.point_rows * q->C,
-                            .next_row = in_plane, .next_rows = c1 - c0};
-        if (c2 + job.next_rows > q->C) job.next_rows = q->C - c2;
+                            .source_row = in_plane};
         for (ptrdiff_t at = 0; at < n; at += tile) {
             const ptrdiff_t count = n - at < tile ? n - at : tile;
             const FC(point_run) r = FC(next_run)(begin, end, at, plane);
+            const int copied = flat && r.n >= count && count % kernels.lanes == 0;
+            for (ptrdiff_t part = at; part < at + count && flat && !copied;) {
+                const FC(point_run) t = FC(next_run)(begin, begin + at + count, part, plane);
+                kernels.pointwise_panel(c1 - c0, t.p0, t.n, plane, in + ((t.image * q->groups + g) * q->C + c0) * in_plane,
+                                        in_plane, 0, 1, panel + part, f->x_row);
+                part += t.n;
+            }
             const FC(point_run) s = FC(next_run)(next, next + n, at, plane);
             const int direct = last && !f->spread && r.n >= count;
             const int prefetch = flat && s.image < q->images && s.n >= count;
             real *to = direct ? out + (r.image * q->groups + g) * q->K * out_plane + r.p0 : sums + at;
             job.to_row = direct ? out_plane : f->x_row;
-            kernels.pointwise(&job, count, panel + at, w + c0 * kernels.point_rows, bias, chunk ? sums + at : NULL, to,
+            const real *source = copied ? in + ((r.image * q->groups + g) * q->C + c0) * in_plane + r.p0 : NULL;
+            kernels.pointwise(&job, count, source, panel + at, w + c0 * kernels.point_rows, bias, chunk ? sums + at : NULL, to,
                               prefetch ? in + ((s.image * q->groups + g) * q->C + c2) * in_plane + s.p0 : NULL);
             if (direct || !last || f->spread) continue;
             /* A tile across the end of an image. */
