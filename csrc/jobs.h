@@ -26,6 +26,7 @@ typedef struct {
     ptrdiff_t x_row, from_row, to_row; /* from one channel to the next */
     ptrdiff_t w_block;                 /* from one block of channels to the next in the packed weights */
     ptrdiff_t source_row;              /* the same of x as it lies */
+    ptrdiff_t next_span;               /* elements of such a row to prefetch */
 } fc_pointwise;
 
 /* The outer products of grad_weight over a band of positions; see kernels/outer_taps.c. */

@@ -26,6 +26,9 @@ FC_INLINE void FC(point_sum)(const int pv, const fc_pointwise *job, ptrdiff_t K,
 #pragma GCC unroll 4
             for (int p = 0; p < pv; p++) acc[k][p] = vec_set1(bias[k]);
     const ptrdiff_t x_row = job->x_row;
+#pragma GCC unroll 8
+    for (int k = 0; k < POINT_ROWS; k++)
+        for (int p = 0; p < pv; p++) __builtin_prefetch(to + k * job->to_row + p * LANES, 1, 3);
     for (ptrdiff_t c = job->C; c > 0; c--, x += x_row, w += POINT_ROWS, next += next_row) {
         __builtin_prefetch(next, 0, 2);
         vec xv[POINT_VECTORS];
@@ -87,10 +90,9 @@ static const FC(point_tile) FC(point_tiles)[POINT_VECTORS + 1][2] = {
 void KERNEL(pointwise)(const fc_pointwise *job, ptrdiff_t n, const real *source, real *x, const real *w,
                        const real *bias, const real *from, real *to, const real *next) {
     const ptrdiff_t blocks = (job->K + POINT_ROWS - 1) / POINT_ROWS, line = 64 / (ptrdiff_t)sizeof(real);
-    const ptrdiff_t lines = n / line + 1;
     for (ptrdiff_t b = 0; b < blocks; b++) {
         /* Block b asks for the b-th line of each row of `next`; a block with nothing to ask for names one at hand. */
-        const int ask = next && b < lines;
+        const int ask = next && b * line < job->next_span;
         FC(point_tiles)[(n + LANES - 1) / LANES][b == 0 && source](
             job, job->K - b * POINT_ROWS, n, source, x, w, bias, from, to, ask ? next + b * line : w,
             ask ? job->source_row : 0);

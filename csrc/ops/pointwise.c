@@ -120,6 +120,7 @@ static void FC(pointwise_task)(const FC(point_problem) *q, const FC(point_plan) 
     const ptrdiff_t in_plane = q->in_h * q->in_w, out_plane = q->out_h * q->out_w;
     const int flat = q->in_step_h == 1 && q->in_step_w == 1;
     const ptrdiff_t cols = flat ? plane : q->cols, padded = f->blocks * kernels.point_rows;
+    const ptrdiff_t line = 64 / (ptrdiff_t)sizeof(real);
     real *sums = scratch, *panel = scratch + f->sums;
     const real *w = f->packed + g * padded * q->C, *bias = f->bias + g * padded;
     for (ptrdiff_t chunk = 0; chunk < f->chunks; chunk++) {
@@ -148,12 +149,14 @@ static void FC(pointwise_task)(const FC(point_problem) *q, const FC(point_plan) 
             }
             const FC(point_run) s = FC(next_run)(next, next + n, at, plane);
             const int direct = last && !f->spread && r.n >= count;
-            const int prefetch = flat && s.image < q->images && s.n >= count;
+            const int prefetch = s.image < q->images && s.n >= count;
+            const ptrdiff_t next_at = s.p0 / cols * q->in_step_h * q->in_w + s.p0 % cols * q->in_step_w, next_to = s.p0 + count - 1;
+            job.next_span = next_to / cols * q->in_step_h * q->in_w + next_to % cols * q->in_step_w - next_at + line;
             real *to = direct ? out + (r.image * q->groups + g) * q->K * out_plane + r.p0 : sums + at;
             job.to_row = direct ? out_plane : f->x_row;
             const real *source = copied ? in + ((r.image * q->groups + g) * q->C + c0) * in_plane + r.p0 : NULL;
             kernels.pointwise(&job, count, source, panel + at, w + c0 * kernels.point_rows, bias, chunk ? sums + at : NULL, to,
-                              prefetch ? in + ((s.image * q->groups + g) * q->C + c2) * in_plane + s.p0 : NULL);
+                              prefetch ? in + ((s.image * q->groups + g) * q->C + c2) * in_plane + next_at : NULL);
             if (direct || !last || f->spread) continue;
             /* A tile across the end of an image. */
             for (ptrdiff_t part = at; part < at + count;) {
