@@ -13,7 +13,8 @@
 #define FC_POINTWISE
 enum {
     POINT_TILE_BYTES = 24 << 10, /* of a chunk in one tile's positions: stays in L1 */
-    POINT_PANEL = 5,             /* tiles of positions in a panel, about */
+    POINT_PANEL = 5,             /* most tiles of positions in a panel */
+    POINT_SUMS_BYTES = 320 << 10, /* of sums that wait in scratch: a part of L2, beside weights and panel */
 };
 #endif
 
@@ -55,7 +56,8 @@ static int FC(point_pays)(const FC(point_problem) *q) {
 
 typedef struct {
     ptrdiff_t chunks;             /* of C */
-    ptrdiff_t panels;             /* of the positions; with `spread` of one image's rows */
+    ptrdiff_t panels;             /* of the positions; with `spread` of one image's rows, in bands */
+    ptrdiff_t band;               /* spread: rows in a panel */
     ptrdiff_t width;              /* positions of the largest panel, in whole vectors */
     ptrdiff_t blocks;             /* of output channels, in a group */
     int spread, scattered;        /* spread: out has zeros between; scattered: sums wait in scratch */
@@ -74,14 +76,22 @@ static FC(point_plan) FC(plan_pointwise)(const FC(point_problem) *q, void *works
     f.spread = q->out_step_h > 1 || q->out_step_w > 1;
     f.scattered = f.chunks > 1 || f.spread;
     f.blocks = (q->K + kernels.point_rows - 1) / kernels.point_rows;
+    ptrdiff_t tiles = POINT_PANEL;
+    while (tiles > 1 && f.scattered && tiles * tile * (ptrdiff_t)sizeof(real) * q->K > POINT_SUMS_BYTES) tiles--;
+    f.band = q->rows;
     if (f.spread) {
-        ptrdiff_t band = POINT_PANEL * tile / q->cols;
-        if (band < 1) band = 1;
-        f.panels = (q->rows + band - 1) / band;
-        f.width = (q->rows + f.panels - 1) / f.panels * q->cols;
+        /* The band that fills its vectors best, the largest of equals. */
+        ptrdiff_t least = PTRDIFF_MAX, most = tiles * tile / q->cols;
+        for (ptrdiff_t band = most < 1 ? 1 : most < q->rows ? most : q->rows; band > 0; band--) {
+            const ptrdiff_t whole = (band * q->cols + lanes - 1) / lanes * (q->rows / band);
+            const ptrdiff_t vectors = whole + (q->rows % band * q->cols + lanes - 1) / lanes;
+            if (vectors < least) least = vectors, f.band = band;
+        }
+        f.panels = (q->rows + f.band - 1) / f.band;
+        f.width = f.band * q->cols;
     } else {
         const ptrdiff_t vectors = (q->images * q->rows * q->cols + lanes - 1) / lanes;
-        const ptrdiff_t most = POINT_PANEL * kernels.point_vectors;
+        const ptrdiff_t most = tiles * kernels.point_vectors;
         f.panels = (vectors + most - 1) / most;
         /* As many for each thread; the result is the same for any number. */
         if (f.panels < 8 * threads) f.panels = (f.panels + threads - 1) / threads * threads;
@@ -203,7 +213,7 @@ static void FC(pointwise)(const FC(point_problem) *q, const real *in, const real
             for (int i = 0; i < 3; i++) {
                 const ptrdiff_t panel = task % panels + (i < 2 ? i : team);
                 if (f.spread)
-                    begin[i] = panel / f.panels * plane + q->rows * (panel % f.panels) / f.panels * q->cols;
+                    begin[i] = panel / f.panels * plane + panel % f.panels * f.band * q->cols;
                 else
                     begin[i] = vectors * panel / f.panels * kernels.lanes;
                 if (begin[i] > total) begin[i] = total;
