@@ -18,6 +18,8 @@ typedef struct {
     ptrdiff_t x_channel, x_row, x_col;
     ptrdiff_t w_channel; /* from one c to the next in the packed weights of a block of channels */
     ptrdiff_t y_channel, y_row, y_col;
+    const void *next; /* correlate_channels: what to prefetch of each channel, next_channel apart, or NULL */
+    ptrdiff_t next_channel, next_lines;
 } fc_correlation;
 
 /* A matrix product over a panel of positions; see kernels/pointwise.c. */
