@@ -178,3 +178,20 @@ void KERNEL(pointwise_spread)(ptrdiff_t cols, ptrdiff_t step_h, ptrdiff_t step_w
         }
     }
 }
+
+/* Row i of `to` (to_row apart): a[i * even + j] in column 2 j, b[i * odd + j] in column 2 j + 1; even - odd is 0 or 1.
+ * a and b: readable for a vector past the end. */
+void KERNEL(interleave_rows)(ptrdiff_t rows, ptrdiff_t even, ptrdiff_t odd, const real *a, const real *b, real *to,
+                             ptrdiff_t to_row) {
+    const ptrdiff_t width = even + odd;
+    for (ptrdiff_t i = 0; i < rows; i++, a += even, b += odd, to += to_row)
+        for (ptrdiff_t j = 0; j < width; j += 2 * LANES) {
+            vec low, high;
+            vec_interleave(vec_load(a + j / 2), vec_load(b + j / 2), &low, &high);
+            const ptrdiff_t left = width - j;
+            if (left >= LANES) vec_store(to + j, low);
+            else vec_store_n(to + j, low, (int)left);
+            if (left >= 2 * LANES) vec_store(to + j + LANES, high);
+            else if (left > LANES) vec_store_n(to + j + LANES, high, (int)(left - LANES));
+        }
+}

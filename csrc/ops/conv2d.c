@@ -183,7 +183,7 @@ static int FC(tap_meets)(const fc_conv2d *p, ptrdiff_t a, ptrdiff_t b, ptrdiff_t
 typedef struct {
     FC(blocks) b;
     int winograd;
-    ptrdiff_t *dy, *dx, *order;
+    ptrdiff_t *dy, *dx, *order, *taps;
     real *packed, *bias;
     void *rest;
     size_t bytes;
@@ -198,6 +198,7 @@ static FC(grad_x_plan) FC(plan_grad_x)(const fc_conv2d *p, void *workspace) {
     f.dy = fc_carve(&arena, sizeof(ptrdiff_t) * (size_t)T);
     f.dx = fc_carve(&arena, sizeof(ptrdiff_t) * (size_t)T);
     f.order = fc_carve(&arena, sizeof(ptrdiff_t) * (size_t)T);
+    f.taps = fc_carve(&arena, sizeof(ptrdiff_t) * (size_t)T);
     f.packed = fc_carve(&arena, sizeof(real) * FC(packed_weights)(&f.b, p->groups, K, T));
     f.bias = fc_carve(&arena, sizeof(real) * (size_t)(p->groups * f.b.blocks * f.b.width));
     f.rest = workspace ? (char *)workspace + arena.used : NULL;
@@ -215,6 +216,17 @@ static FC(correlation) FC(phase_correlation)(const fc_conv2d *p, const FC(phase)
                              .y_offset = rows->first * p->W + cols->first};
 }
 
+static FC(correlation) FC(nth_phase)(const fc_conv2d *p, ptrdiff_t a, ptrdiff_t b) {
+    const FC(phase) rows = FC(phase_of)(a, p->H, p->pad_top, p->stride_h, p->R, p->dilation_h);
+    const FC(phase) cols = FC(phase_of)(b, p->W, p->pad_left, p->stride_w, p->S, p->dilation_w);
+    return FC(phase_correlation)(p, &rows, &cols);
+}
+
+/* Whether strided_grad_x.c may compute the phases together. */
+static int FC(use_strided)(const fc_conv2d *p, const FC(grad_x_plan) *f) {
+    return !f->b.positions && p->stride_w == 2 && p->stride_h <= 2 && p->W >= 2 && p->H >= p->stride_h && p->N > 0;
+}
+
 size_t FC(conv2d_grad_x_workspace)(const fc_conv2d *p, int threads) {
     const FC(point_problem) point = FC(point_grad_x)(p);
     if (FC(use_pointwise)(p, &point)) return FC(plan_pointwise)(&point, NULL, threads).bytes;
@@ -222,12 +234,17 @@ size_t FC(conv2d_grad_x_workspace)(const fc_conv2d *p, int threads) {
     size_t most = 0;
     for (ptrdiff_t a = 0; a < p->stride_h && a < p->H; a++)
         for (ptrdiff_t b = 0; b < p->stride_w && b < p->W; b++) {
-            const FC(phase) rows = FC(phase_of)(a, p->H, p->pad_top, p->stride_h, p->R, p->dilation_h);
-            const FC(phase) cols = FC(phase_of)(b, p->W, p->pad_left, p->stride_w, p->S, p->dilation_w);
-            const FC(correlation) q = FC(phase_correlation)(p, &rows, &cols);
+            const FC(correlation) q = FC(nth_phase)(p, a, b);
             const size_t bytes = FC(run_workspace)(&q, &f.b, f.winograd, threads);
             if (bytes > most) most = bytes;
         }
+    if (FC(use_strided)(p, &f)) {
+        FC(correlation) phase[4];
+        for (int i = 0; i < 2 * p->stride_h; i++) phase[i] = FC(nth_phase)(p, i / 2, i % 2);
+        const FC(strided) s = FC(join_phases)(phase, p->stride_h, p->H, p->W);
+        const size_t bytes = FC(strided_scratch)(&s, &f.b, threads);
+        if (bytes > most) most = bytes;
+    }
     return f.bytes + most;
 }
 
@@ -253,21 +270,27 @@ void FC(conv2d_grad_x)(const fc_conv2d *p, const real *grad_y, const real *weigh
     if (f.winograd)
         for (ptrdiff_t t = 0; t < T; t++) f.order[t] = T - 1 - t; /* as the taps lie in grad_y: turned round */
     FC(pack_weights_swapped)(&f.b, p->groups, K, C, T, weight, f.order, f.packed, threads);
+    FC(correlation) phase[4];
+    const int together = FC(use_strided)(p, &f) && kernels.all_finite(weight, p->K * C * T);
     next = 0;
     for (ptrdiff_t a = 0; a < p->stride_h && a < p->H; a++)
         for (ptrdiff_t b = 0; b < p->stride_w && b < p->W; b++) {
-            const FC(phase) rows = FC(phase_of)(a, p->H, p->pad_top, p->stride_h, p->R, p->dilation_h);
-            const FC(phase) cols = FC(phase_of)(b, p->W, p->pad_left, p->stride_w, p->S, p->dilation_w);
-            FC(correlation) q = FC(phase_correlation)(p, &rows, &cols);
-            q.w_first = next, q.dy = f.dy, q.dx = f.dx;
+            FC(correlation) q = FC(nth_phase)(p, a, b);
+            q.w_first = next, q.dy = f.dy + next, q.dx = f.dx + next;
             for (ptrdiff_t t = 0; t < T; t++) {
                 if (!FC(tap_meets)(p, a, b, t)) continue;
-                f.dy[f.order[t] - next] = (a + p->pad_top - t / p->S * p->dilation_h) / p->stride_h; /* exact */
-                f.dx[f.order[t] - next] = (b + p->pad_left - t % p->S * p->dilation_w) / p->stride_w;
+                f.dy[f.order[t]] = (a + p->pad_top - t / p->S * p->dilation_h) / p->stride_h; /* exact */
+                f.dx[f.order[t]] = (b + p->pad_left - t % p->S * p->dilation_w) / p->stride_w;
             }
             next += q.T;
-            FC(run)(&q, &f.b, f.winograd, weight, p->K * C * T, grad_y, f.packed, f.bias, grad_x, f.rest, threads);
+            if (together) phase[2 * a + b] = q;
+            else FC(run)(&q, &f.b, f.winograd, weight, p->K * C * T, grad_y, f.packed, f.bias, grad_x, f.rest, threads);
         }
+    if (!together) return;
+    const FC(strided) s = FC(join_phases)(phase, p->stride_h, p->H, p->W);
+    if (!FC(strided_grad_x)(&s, &f.b, grad_y, f.packed, f.bias, grad_x, f.taps, f.rest, threads))
+        for (int i = 0; i < 2 * p->stride_h; i++)
+            FC(run)(&phase[i], &f.b, 0, weight, p->K * C * T, grad_y, f.packed, f.bias, grad_x, f.rest, threads);
 }
 
 /* -- grad_weight --------------------------------------------------------------------------------------------------- */

@@ -14,6 +14,7 @@
 #include "avg_pool2d.c"
 #include "linear.c"
 #include "correlate.c"
+#include "strided_grad_x.c"
 #include "winograd.c"
 #include "pointwise.c"
 #include "conv2d.c"
