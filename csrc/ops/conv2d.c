@@ -301,6 +301,7 @@ enum {
     MOST_CHUNKS = 16,          /* of the batch */
     CHUNK_BYTES = 8 << 20,     /* of partial sums, all chunks together */
     BAND_POSITIONS = 256,      /* of grad_y transposed at a time: 32 KB of float */
+    TASK_BYTES = 640 << 10,    /* of partial sums that a task goes through: a part of L2 */
 };
 #endif
 
@@ -308,10 +309,13 @@ typedef struct {
     int width;             /* output channels in a block: 2 vectors, or 1 */
     ptrdiff_t blocks;      /* in a group */
     ptrdiff_t chunks;      /* of the batch; from the shape alone */
+    ptrdiff_t shared;      /* blocks that share a task, and with it the copy of x; no result depends on it */
     ptrdiff_t parts;       /* of the input channels, for more tasks; the result is the same for any number */
     ptrdiff_t band;        /* rows of y */
     ptrdiff_t x_rows, x_width, plane;
-    int padded, absurd;    /* absurd: as in correlate.c, the border dwarfs the image */
+    int padded;            /* x is copied, with its border */
+    int panel;             /* 1 x 1: x is copied, its positions side by side */
+    int absurd;            /* absurd: as in correlate.c, the border dwarfs the image */
     ptrdiff_t L, S;        /* lines of a channel and taps on a line, see fc_outer */
     ptrdiff_t sums;        /* elements of the partial sums of one chunk */
     ptrdiff_t *lines;
@@ -330,7 +334,14 @@ static FC(grad_weight_plan) FC(plan_grad_weight)(const fc_conv2d *p, void *works
     f.chunks = p->N < MOST_CHUNKS ? p->N : MOST_CHUNKS;
     if (f.chunks > most) f.chunks = most;
     if (f.chunks < 1) f.chunks = 1;
-    const ptrdiff_t tasks = p->groups * f.blocks * f.chunks;
+    f.shared = TASK_BYTES / ((ptrdiff_t)sizeof(real) * f.width * C * T + 1);
+    if (f.shared < 1) f.shared = 1;
+    if (f.shared > f.blocks) f.shared = f.blocks;
+    while (f.shared > 1 && p->groups * f.chunks * ((f.blocks + f.shared - 1) / f.shared) < 2 * threads)
+        f.shared = (f.shared + 1) / 2;
+    const ptrdiff_t sets = (f.blocks + f.shared - 1) / f.shared;
+    f.shared = (f.blocks + sets - 1) / sets;
+    const ptrdiff_t tasks = p->groups * sets * f.chunks;
     f.parts = tasks < 2 * threads ? (2 * threads + tasks - 1) / tasks : 1;
     if (f.parts > C) f.parts = C;
     const ptrdiff_t height = (p->R - 1) * p->dilation_h + 1, width = (p->S - 1) * p->dilation_w + 1;
@@ -338,10 +349,14 @@ static FC(grad_weight_plan) FC(plan_grad_weight)(const fc_conv2d *p, void *works
                (p->OW - 1) * p->stride_w + width - p->pad_left > p->W;
     f.band = p->OW < BAND_POSITIONS ? BAND_POSITIONS / p->OW : 1;
     if (f.band > p->OH) f.band = p->OH;
+    const ptrdiff_t bands = f.band > 0 ? (p->OH + f.band - 1) / f.band : 1;
+    f.band = (p->OH + bands - 1) / bands;
     f.x_rows = (f.band - 1) * p->stride_h + height;
     f.x_width = (p->OW - 1) * p->stride_w + width;
     f.plane = f.x_rows * f.x_width;
     f.absurd = f.padded && f.plane > ABSURD_FACTOR * p->H * p->W + ABSURD_PLANE;
+    f.panel = 0;
+    if (f.panel) f.plane = f.band * p->OW;
     if (f.absurd) f.plane = 0;
     const int along = p->dilation_w == 1; /* taps of a row lie side by side */
     f.L = along ? p->R : T;
@@ -349,7 +364,7 @@ static FC(grad_weight_plan) FC(plan_grad_weight)(const fc_conv2d *p, void *works
     fc_arena arena = {workspace, 0};
     f.lines = fc_carve(&arena, sizeof(ptrdiff_t) * (size_t)f.L);
     f.partial = fc_carve(&arena, sizeof(real) * (size_t)(f.chunks * f.sums));
-    f.thread_scratch = (size_t)(f.band * p->OW * f.width + (f.padded ? (C + f.parts - 1) / f.parts * f.plane : 0) + 2 * lanes);
+    f.thread_scratch = (size_t)(f.band * p->OW * f.width + (f.padded || f.panel ? (C + f.parts - 1) / f.parts * f.plane : 0) + 2 * lanes);
     f.thread_scratch = (f.thread_scratch + 15) & ~(size_t)15;
     f.scratch = fc_carve(&arena, sizeof(real) * f.thread_scratch * (size_t)threads);
     f.bytes = arena.used;
@@ -380,25 +395,24 @@ static void FC(grad_weight_carefully)(const fc_conv2d *p, const real *grad_y, co
     }
 }
 
-/* One image's part of the sums of channels c0 .. c0 + C - 1 and one block of K; returns 0 when grad_y is not finite
- * where that matters. */
+/* One image's part of the sums of C channels and `blocks` blocks of K; returns 0 when grad_y is not finite where that
+ * matters.  x is copied a band at a time for all blocks, grad_y transposed for each. */
 static int FC(grad_weight_image)(const fc_conv2d *p, const FC(grad_weight_plan) *f, const real *gy, ptrdiff_t K,
-                                 const real *x, ptrdiff_t C, real *scratch, real *sum) {
+                                 ptrdiff_t blocks, const real *x, ptrdiff_t C, real *scratch, real *sum,
+                                 ptrdiff_t block_sums) {
     const int lanes = kernels.lanes;
     int finite = 1;
     real *g = scratch, *xs = scratch + f->band * p->OW * f->width;
     for (ptrdiff_t i0 = 0; i0 < p->OH; i0 += f->band) {
         const ptrdiff_t rows = p->OH - i0 < f->band ? p->OH - i0 : f->band, n = rows * p->OW;
-        for (int v = 0; v < f->width; v += lanes) {
-            const int channels = K - v >= lanes ? lanes : K > v ? (int)(K - v) : 0;
-            kernels.transpose(gy + v * p->OH * p->OW + i0 * p->OW, p->OH * p->OW, channels, n, g + v, f->width, lanes, NULL);
-        }
         fc_outer job = {.C = C, .L = f->L, .S = f->S, .rows = rows, .cols = p->OW, .lines = f->lines,
-                        .x_col = p->stride_w};
+                        .x_channel = p->H * p->W, .x_row = p->stride_h * p->W, .x_col = p->stride_w};
         const real *from = x + i0 * p->stride_h * p->W;
-        job.x_channel = p->H * p->W, job.x_row = p->stride_h * p->W;
-        if (f->padded) {
-            finite &= kernels.all_finite(g, n * f->width);
+        if (f->panel) {
+            kernels.pointwise_panel(C, 0, n, p->OW, from, p->H * p->W, p->stride_h * p->W, p->stride_w, xs, f->plane);
+            from = xs;
+            job.rows = 1, job.cols = n, job.x_channel = f->plane, job.x_col = 1;
+        } else if (f->padded) {
             for (ptrdiff_t c = 0; c < C; c++)
                 kernels.pad_plane(x + c * p->H * p->W, p->H, p->W, i0 * p->stride_h - p->pad_top, -p->pad_left,
                                   (rows - 1) * p->stride_h + (p->R - 1) * p->dilation_h + 1, f->x_width,
@@ -406,7 +420,16 @@ static int FC(grad_weight_image)(const fc_conv2d *p, const FC(grad_weight_plan) 
             from = xs;
             job.x_channel = f->plane, job.x_row = p->stride_h * f->x_width;
         }
-        kernels.outer_taps(&job, f->width / lanes, from, g, sum);
+        for (ptrdiff_t block = 0; block < blocks; block++) {
+            const ptrdiff_t k = block * f->width;
+            for (int v = 0; v < f->width; v += lanes) {
+                const ptrdiff_t left = K - k - v;
+                kernels.transpose(gy + ((k + v) * p->OH + i0) * p->OW, p->OH * p->OW,
+                                  left >= lanes ? lanes : left > 0 ? (int)left : 0, n, g + v, f->width, lanes, NULL);
+            }
+            if (f->padded) finite &= kernels.all_finite(g, n * f->width);
+            kernels.outer_taps(&job, f->width / lanes, from, g, sum + block * block_sums);
+        }
     }
     return finite;
 }
@@ -444,7 +467,8 @@ void FC(conv2d_grad_weight)(const fc_conv2d *p, const real *grad_y, const real *
     for (ptrdiff_t l = 0; l < f.L; l++)
         f.lines[l] = f.S == p->S ? l * p->dilation_h * x_width
                                  : l / p->S * p->dilation_h * x_width + l % p->S * p->dilation_w;
-    const ptrdiff_t tasks = p->groups * f.blocks * f.chunks * f.parts, per_part = (C + f.parts - 1) / f.parts;
+    const ptrdiff_t sets = (f.blocks + f.shared - 1) / f.shared;
+    const ptrdiff_t tasks = p->groups * sets * f.chunks * f.parts, per_part = (C + f.parts - 1) / f.parts;
     const double flops = (double)p->N * p->K * C * T * p->OH * p->OW;
     const int team = fc_threads_for(flops, FC_FLOPS_PER_THREAD, threads);
     int finite = 1;
@@ -454,17 +478,20 @@ void FC(conv2d_grad_weight)(const fc_conv2d *p, const real *grad_y, const real *
         real *scratch = f.scratch + (size_t)omp_get_thread_num() * f.thread_scratch;
 #pragma omp for schedule(dynamic, 1)
         for (ptrdiff_t task = 0; task < tasks; task++) {
-            const ptrdiff_t part = task % f.parts, block = task / f.parts % (p->groups * f.blocks);
-            const ptrdiff_t chunk = task / f.parts / (p->groups * f.blocks);
-            const ptrdiff_t g = block / f.blocks, k = block % f.blocks * f.width;
+            const ptrdiff_t part = task % f.parts, set = task / f.parts % (p->groups * sets);
+            const ptrdiff_t chunk = task / f.parts / (p->groups * sets);
+            const ptrdiff_t g = set / sets, block = set % sets * f.shared, k = block * f.width;
+            const ptrdiff_t blocks = f.blocks - block < f.shared ? f.blocks - block : f.shared;
             const ptrdiff_t c0 = part * per_part, channels = C - c0 < per_part ? C - c0 : per_part;
             if (channels <= 0) continue;
-            real *sum = f.partial + chunk * f.sums + (block * C + c0) * T * f.width;
-            memset(sum, 0, sizeof(real) * (size_t)(channels * T * f.width));
+            const ptrdiff_t block_sums = C * T * f.width;
+            real *sum = f.partial + chunk * f.sums + (g * f.blocks + block) * block_sums + c0 * T * f.width;
+            for (ptrdiff_t b = 0; b < blocks; b++)
+                memset(sum + b * block_sums, 0, sizeof(real) * (size_t)(channels * T * f.width));
             for (ptrdiff_t n = p->N * chunk / f.chunks; n < p->N * (chunk + 1) / f.chunks; n++) {
                 const real *gy = grad_y + ((n * p->groups + g) * K + k) * p->OH * p->OW;
                 const real *xn = x + ((n * p->groups + g) * C + c0) * p->H * p->W;
-                finite = finite && FC(grad_weight_image)(p, &f, gy, K - k, xn, channels, scratch, sum);
+                finite = finite && FC(grad_weight_image)(p, &f, gy, K - k, blocks, xn, channels, scratch, sum, block_sums);
             }
         }
         fc_mode_leave(mode);

@@ -6,6 +6,11 @@
  * the two column phases are computed to scratch and interleaved, so that whole rows of grad_x are written.  The sums
  * are those of the phases alone, bit for bit. */
 
+#ifndef FC_STRIDED
+#define FC_STRIDED
+enum { STRIDED_POSITIONS = 256 }; /* of a phase in a band: a block's two phases wait in scratch, near L1 */
+#endif
+
 typedef struct {
     const FC(correlation) *phase; /* [row phases][2]; their y_offset, y_row and y_col are not used */
     ptrdiff_t row_phases;
@@ -44,7 +49,9 @@ static FC(strided_bands) FC(choose_strided)(const FC(strided) *s, const FC(block
     d.x_width = d.cols - 1 + s->width;
     ptrdiff_t rows = d.rows;
     const double row_bytes = (double)q->C * d.x_width * sizeof(real);
-    while (rows > 2 && row_bytes * (double)(rows - 1 + s->height) > BAND_BYTES) rows = (rows + 1) / 2;
+    while (rows > 2 &&
+           (rows * d.cols > STRIDED_POSITIONS || row_bytes * (double)(rows - 1 + s->height) > BAND_BYTES))
+        rows = (rows + 1) / 2;
     const ptrdiff_t tasks = q->images * q->groups;
     while (rows > 4 && tasks * ((d.rows + rows - 1) / rows) < 2 * threads) rows = (rows + 1) / 2;
     d.band = rows;
@@ -85,7 +92,7 @@ static void FC(strided_block)(const FC(strided) *s, const FC(strided_bands) *d, 
             job.y_row = q->cols;
             kernels.correlate_channels(&job, kv, x, w + block * b->width * q->C * q->w_taps + q->w_first * width, bias + k,
                                        z + e * z_phase);
-            job.next = NULL; /* asked for */
+            if (job.next) job.next = (const char *)job.next + 64 * job.next_lines;
         }
         for (ptrdiff_t m = 0; m < channels; m++)
             kernels.interleave_rows(rows, even[0].cols, even[1].cols, z + m * d->z_channel,
@@ -125,9 +132,15 @@ static int FC(strided_grad_x)(const FC(strided) *s, const FC(blocks) *b, const r
                 kernels.pad_plane(xi + c * q->H * q->W, q->H, q->W, i0 + s->top, s->left, d.x_rows, d.x_width,
                                   panel + c * d.plane, d.x_width);
             fc_correlation job = {.C = q->C, .x_channel = d.plane, .x_row = d.x_width, .x_col = 1};
-            for (ptrdiff_t block = 0; block < b->blocks; block++)
+            real *yi = y + image * q->K * s->H * s->W;
+            /* The first block's calls ask for the lines of grad_x that all blocks write, each for its share. */
+            const ptrdiff_t bytes = d.band * s->row_phases * s->W * (ptrdiff_t)sizeof(real);
+            job.next = yi + i0 * s->row_phases * s->W;
+            job.next_channel = s->H * s->W;
+            job.next_lines = (bytes / (2 * s->row_phases) + 63) / 64;
+            for (ptrdiff_t block = 0; block < b->blocks; block++, job.next = NULL)
                 FC(strided_block)(s, &d, b, block, i0, panel, w + g * w_group, bias + g * b->blocks * b->width, taps, job,
-                                  z, y + image * q->K * s->H * s->W);
+                                  z, yi);
         }
         fc_mode_leave(mode);
     }
