@@ -36,6 +36,8 @@ typedef struct {
     ptrdiff_t C, L, S, rows, cols;
     const ptrdiff_t *lines; /* L offsets into a channel of x */
     ptrdiff_t x_channel, x_row, x_col;
+    const void *next; /* what to prefetch of x: next_bytes of each channel, next_channel elements apart, or NULL */
+    ptrdiff_t next_channel, next_bytes;
 } fc_outer;
 
 /* The constants of one optimiser step. */

@@ -398,8 +398,8 @@ static void FC(grad_weight_carefully)(const fc_conv2d *p, const real *grad_y, co
 /* One image's part of the sums of C channels and `blocks` blocks of K; returns 0 when grad_y is not finite where that
  * matters.  x is copied a band at a time for all blocks, grad_y transposed for each. */
 static int FC(grad_weight_image)(const fc_conv2d *p, const FC(grad_weight_plan) *f, const real *gy, ptrdiff_t K,
-                                 ptrdiff_t blocks, const real *x, ptrdiff_t C, real *scratch, real *sum,
-                                 ptrdiff_t block_sums) {
+                                 ptrdiff_t blocks, const real *x, const real *following, ptrdiff_t C,
+                                 real *scratch, real *sum, ptrdiff_t block_sums) {
     const int lanes = kernels.lanes;
     int finite = 1;
     real *g = scratch, *xs = scratch + f->band * p->OW * f->width;
@@ -420,7 +420,12 @@ static int FC(grad_weight_image)(const fc_conv2d *p, const FC(grad_weight_plan) 
             from = xs;
             job.x_channel = f->plane, job.x_row = p->stride_h * f->x_width;
         }
-        for (ptrdiff_t block = 0; block < blocks; block++) {
+        /* The first block asks for the rows of x that come next: of this image, or at the top of the next one. */
+        const ptrdiff_t i1 = i0 + f->band < p->OH ? i0 + f->band : 0, top = i1 * p->stride_h - p->pad_top;
+        const ptrdiff_t h0 = top > 0 ? top : 0, h1 = top + f->x_rows < p->H ? top + f->x_rows : p->H;
+        job.next = h0 < h1 && (i1 > 0 || following) ? (i1 > 0 ? x : following) + h0 * p->W : NULL;
+        job.next_channel = p->H * p->W, job.next_bytes = (h1 - h0) * p->W * (ptrdiff_t)sizeof(real);
+        for (ptrdiff_t block = 0; block < blocks; block++, job.next = NULL) {
             const ptrdiff_t k = block * f->width;
             for (int v = 0; v < f->width; v += lanes) {
                 const ptrdiff_t left = K - k - v;
@@ -491,7 +496,9 @@ void FC(conv2d_grad_weight)(const fc_conv2d *p, const real *grad_y, const real *
             for (ptrdiff_t n = p->N * chunk / f.chunks; n < p->N * (chunk + 1) / f.chunks; n++) {
                 const real *gy = grad_y + ((n * p->groups + g) * K + k) * p->OH * p->OW;
                 const real *xn = x + ((n * p->groups + g) * C + c0) * p->H * p->W;
-                finite = finite && FC(grad_weight_image)(p, &f, gy, K - k, blocks, xn, channels, scratch, sum, block_sums);
+                finite = finite && FC(grad_weight_image)(p, &f, gy, K - k, blocks, xn,
+                                                         n + 1 < p->N ? xn + p->C * p->H * p->W : NULL, channels,
+                                                         scratch, sum, block_sums);
             }
         }
         fc_mode_leave(mode);
