@@ -371,8 +371,19 @@ static FC(grad_weight_plan) FC(plan_grad_weight)(const fc_conv2d *p, void *works
     return f;
 }
 
+/* One tap at stride 1: grad_weight[k][c] = sum of grad_y[k] * x[c] is the same with the two changing places, and the
+ * one with fewer channels is the cheaper to transpose.  Returns 1 when that is x, and the problem for it in *swapped. */
+static int FC(swap_grad_weight)(const fc_conv2d *p, fc_conv2d *swapped) {
+    *swapped = *p;
+    if (!FC(is_pointwise)(p) || p->OH != p->H || p->OW != p->W || p->C * 2 > p->K) return 0;
+    swapped->C = p->K, swapped->K = p->C;
+    return 1;
+}
+
 size_t FC(conv2d_grad_weight_workspace)(const fc_conv2d *p, int threads) {
-    const size_t direct = FC(plan_grad_weight)(p, NULL, threads).bytes;
+    fc_conv2d problem;
+    FC(swap_grad_weight)(p, &problem);
+    const size_t direct = FC(plan_grad_weight)(&problem, NULL, threads).bytes;
     const size_t winograd = FC(use_winograd_grad)(p) ? FC(plan_winograd_grad)(p, NULL, threads).bytes : 0;
     return direct > winograd ? direct : winograd;
 }
@@ -439,8 +450,9 @@ static int FC(grad_weight_image)(const fc_conv2d *p, const FC(grad_weight_plan) 
     return finite;
 }
 
-/* Adds up the chunks' sums, in order, and puts them in weight's order: [ct][width] -> [k][ct]. */
-static void FC(grad_weight_finish)(const fc_conv2d *p, const FC(grad_weight_plan) *f, real *grad_weight, int threads) {
+/* Adds up the chunks' sums, in order, and puts them in weight's order: [ct][width] -> [k][ct], or [ct][k] if swapped. */
+static void FC(grad_weight_finish)(const fc_conv2d *p, const FC(grad_weight_plan) *f, int swapped,
+                                    real *grad_weight, int threads) {
     const ptrdiff_t C = p->C / p->groups, K = p->K / p->groups, CT = C * p->R * p->S, lanes = kernels.lanes;
     const ptrdiff_t steps = (CT + lanes - 1) / lanes;
     const int team = fc_threads_for((double)f->sums * f->chunks * sizeof(real), FC_BYTES_PER_THREAD, threads);
@@ -451,13 +463,26 @@ static void FC(grad_weight_finish)(const fc_conv2d *p, const FC(grad_weight_plan
         const ptrdiff_t g = block / f->blocks, k = block % f->blocks * f->width, left = K - k;
         real added[16 * 32] __attribute__((aligned(64)));
         kernels.add_rows(f->partial + (block * CT + ct) * f->width, f->sums, f->chunks, n * f->width, added);
+        if (swapped) { /* (C, K) is what is wanted */
+            for (ptrdiff_t i = 0; i < n; i++)
+                memcpy(grad_weight + (g * CT + ct + i) * K + k, added + i * f->width,
+                       sizeof(real) * (size_t)(left < f->width ? left : f->width));
+            continue;
+        }
         kernels.transpose(added, f->width, (int)n, left < f->width ? left : f->width, grad_weight + (g * K + k) * CT + ct,
                           CT, (int)n, NULL);
     }
 }
 
-void FC(conv2d_grad_weight)(const fc_conv2d *p, const real *grad_y, const real *x, real *grad_weight, void *workspace,
-                            int threads) {
+void FC(conv2d_grad_weight)(const fc_conv2d *given, const real *grad_y, const real *x, real *grad_weight,
+                            void *workspace, int threads) {
+    fc_conv2d problem;
+    const int swapped = FC(swap_grad_weight)(given, &problem);
+    const fc_conv2d *p = &problem;
+    if (swapped) {
+        const real *other = grad_y;
+        grad_y = x, x = other;
+    }
     if (FC(use_winograd_grad)(p) && p->N > 0) {
         const FC(winograd_grad_plan) w = FC(plan_winograd_grad)(p, workspace, threads);
         if (FC(winograd_grad_weight)(p, &w, grad_y, x, grad_weight, threads)) return;
@@ -503,7 +528,7 @@ void FC(conv2d_grad_weight)(const fc_conv2d *p, const real *grad_y, const real *
         }
         fc_mode_leave(mode);
     }
-    if (finite) FC(grad_weight_finish)(p, &f, grad_weight, threads);
+    if (finite) FC(grad_weight_finish)(p, &f, swapped, grad_weight, threads);
     else FC(grad_weight_carefully)(p, grad_y, x, grad_weight);
 }
 
