@@ -301,6 +301,7 @@ enum {
     MOST_CHUNKS = 16,          /* of the batch */
     CHUNK_BYTES = 8 << 20,     /* of partial sums, all chunks together */
     BAND_POSITIONS = 256,      /* of grad_y transposed at a time: 32 KB of float */
+    SLICE_BYTES = 224 << 10,   /* of x in a band that all blocks go through: a part of L2 */
     TASK_BYTES = 640 << 10,    /* of partial sums that a task goes through: a part of L2 */
 };
 #endif
@@ -312,9 +313,9 @@ typedef struct {
     ptrdiff_t shared;      /* blocks that share a task, and with it the copy of x; no result depends on it */
     ptrdiff_t parts;       /* of the input channels, for more tasks; the result is the same for any number */
     ptrdiff_t band;        /* rows of y */
+    ptrdiff_t slice;       /* channels of x at a time */
     ptrdiff_t x_rows, x_width, plane;
     int padded;            /* x is copied, with its border */
-    int panel;             /* 1 x 1: x is copied, its positions side by side */
     int absurd;            /* absurd: as in correlate.c, the border dwarfs the image */
     ptrdiff_t L, S;        /* lines of a channel and taps on a line, see fc_outer */
     ptrdiff_t sums;        /* elements of the partial sums of one chunk */
@@ -355,16 +356,19 @@ static FC(grad_weight_plan) FC(plan_grad_weight)(const fc_conv2d *p, void *works
     f.x_width = (p->OW - 1) * p->stride_w + width;
     f.plane = f.x_rows * f.x_width;
     f.absurd = f.padded && f.plane > ABSURD_FACTOR * p->H * p->W + ABSURD_PLANE;
-    f.panel = 0;
-    if (f.panel) f.plane = f.band * p->OW;
     if (f.absurd) f.plane = 0;
     const int along = p->dilation_w == 1; /* taps of a row lie side by side */
     f.L = along ? p->R : T;
     f.S = along ? p->S : 1;
+    const double row_bytes = (double)sizeof(real) * f.x_rows * (f.padded ? f.x_width : p->W);
+    f.slice = row_bytes * C > SLICE_BYTES ? (ptrdiff_t)(SLICE_BYTES / row_bytes) : C;
+    if (f.slice < 16) f.slice = C < 16 ? C : 16;
+    const ptrdiff_t slices = (C + f.slice - 1) / f.slice;
+    f.slice = (C + slices - 1) / slices;
     fc_arena arena = {workspace, 0};
     f.lines = fc_carve(&arena, sizeof(ptrdiff_t) * (size_t)f.L);
     f.partial = fc_carve(&arena, sizeof(real) * (size_t)(f.chunks * f.sums));
-    f.thread_scratch = (size_t)(f.band * p->OW * f.width + (f.padded || f.panel ? (C + f.parts - 1) / f.parts * f.plane : 0) + 2 * lanes);
+    f.thread_scratch = (size_t)(f.shared * f.band * p->OW * f.width + (f.padded ? f.slice * f.plane : 0) + 2 * lanes);
     f.thread_scratch = (f.thread_scratch + 15) & ~(size_t)15;
     f.scratch = fc_carve(&arena, sizeof(real) * f.thread_scratch * (size_t)threads);
     f.bytes = arena.used;
@@ -407,44 +411,44 @@ static void FC(grad_weight_carefully)(const fc_conv2d *p, const real *grad_y, co
 }
 
 /* One image's part of the sums of C channels and `blocks` blocks of K; returns 0 when grad_y is not finite where that
- * matters.  x is copied a band at a time for all blocks, grad_y transposed for each. */
+ * matters.  Of a band, grad_y is transposed once; then the channels of x go by in slices, each copied once (if it has a
+ * border) and met by all blocks.  following: x of the next image, or NULL. */
 static int FC(grad_weight_image)(const fc_conv2d *p, const FC(grad_weight_plan) *f, const real *gy, ptrdiff_t K,
-                                 ptrdiff_t blocks, const real *x, const real *following, ptrdiff_t C,
-                                 real *scratch, real *sum, ptrdiff_t block_sums) {
+                                 ptrdiff_t blocks, const real *x, const real *following, ptrdiff_t C, real *scratch,
+                                 real *sum, ptrdiff_t block_sums) {
     const int lanes = kernels.lanes;
+    const ptrdiff_t T = p->R * p->S, g_block = f->band * p->OW * f->width;
     int finite = 1;
-    real *g = scratch, *xs = scratch + f->band * p->OW * f->width;
+    real *g = scratch, *xs = scratch + f->shared * g_block;
     for (ptrdiff_t i0 = 0; i0 < p->OH; i0 += f->band) {
         const ptrdiff_t rows = p->OH - i0 < f->band ? p->OH - i0 : f->band, n = rows * p->OW;
-        fc_outer job = {.C = C, .L = f->L, .S = f->S, .rows = rows, .cols = p->OW, .lines = f->lines,
-                        .x_channel = p->H * p->W, .x_row = p->stride_h * p->W, .x_col = p->stride_w};
-        const real *from = x + i0 * p->stride_h * p->W;
-        if (f->panel) {
-            kernels.pointwise_panel(C, 0, n, p->OW, from, p->H * p->W, p->stride_h * p->W, p->stride_w, xs, f->plane);
-            from = xs;
-            job.rows = 1, job.cols = n, job.x_channel = f->plane, job.x_col = 1;
-        } else if (f->padded) {
-            for (ptrdiff_t c = 0; c < C; c++)
-                kernels.pad_plane(x + c * p->H * p->W, p->H, p->W, i0 * p->stride_h - p->pad_top, -p->pad_left,
-                                  (rows - 1) * p->stride_h + (p->R - 1) * p->dilation_h + 1, f->x_width,
-                                  xs + c * f->plane, f->x_width);
-            from = xs;
-            job.x_channel = f->plane, job.x_row = p->stride_h * f->x_width;
-        }
-        /* The first block asks for the rows of x that come next: of this image, or at the top of the next one. */
-        const ptrdiff_t i1 = i0 + f->band < p->OH ? i0 + f->band : 0, top = i1 * p->stride_h - p->pad_top;
-        const ptrdiff_t h0 = top > 0 ? top : 0, h1 = top + f->x_rows < p->H ? top + f->x_rows : p->H;
-        job.next = h0 < h1 && (i1 > 0 || following) ? (i1 > 0 ? x : following) + h0 * p->W : NULL;
-        job.next_channel = p->H * p->W, job.next_bytes = (h1 - h0) * p->W * (ptrdiff_t)sizeof(real);
-        for (ptrdiff_t block = 0; block < blocks; block++, job.next = NULL) {
-            const ptrdiff_t k = block * f->width;
-            for (int v = 0; v < f->width; v += lanes) {
-                const ptrdiff_t left = K - k - v;
-                kernels.transpose(gy + ((k + v) * p->OH + i0) * p->OW, p->OH * p->OW,
-                                  left >= lanes ? lanes : left > 0 ? (int)left : 0, n, g + v, f->width, lanes, NULL);
+        for (ptrdiff_t k = 0; k < blocks * f->width; k += lanes)
+            kernels.transpose(gy + (k * p->OH + i0) * p->OW, p->OH * p->OW,
+                              K - k >= lanes ? lanes : K > k ? (int)(K - k) : 0, n,
+                              g + k / f->width * g_block + k % f->width, f->width, lanes, NULL);
+        for (ptrdiff_t b = 0; f->padded && b < blocks; b++) finite &= kernels.all_finite(g + b * g_block, n * f->width);
+        for (ptrdiff_t c = 0; c < C; c += f->slice) {
+            const ptrdiff_t channels = C - c < f->slice ? C - c : f->slice;
+            fc_outer job = {.C = channels, .L = f->L, .S = f->S, .rows = rows, .cols = p->OW, .lines = f->lines,
+                            .x_channel = p->H * p->W, .x_row = p->stride_h * p->W, .x_col = p->stride_w};
+            const real *from = x + c * p->H * p->W + i0 * p->stride_h * p->W;
+            if (f->padded) {
+                for (ptrdiff_t m = 0; m < channels; m++)
+                    kernels.pad_plane(x + (c + m) * p->H * p->W, p->H, p->W, i0 * p->stride_h - p->pad_top, -p->pad_left,
+                                      (rows - 1) * p->stride_h + (p->R - 1) * p->dilation_h + 1, f->x_width,
+                                      xs + m * f->plane, f->x_width);
+                from = xs;
+                job.x_channel = f->plane, job.x_row = p->stride_h * f->x_width;
             }
-            if (f->padded) finite &= kernels.all_finite(g, n * f->width);
-            kernels.outer_taps(&job, f->width / lanes, from, g, sum + block * block_sums);
+            /* The first block asks for what comes next: the next slice, or the first of the next band or image. */
+            const int more = c + channels < C, below = i0 + f->band < p->OH;
+            const real *next = more ? x + (c + channels) * p->H * p->W : below ? x : following;
+            const ptrdiff_t top = (more ? i0 : below ? i0 + f->band : 0) * p->stride_h - p->pad_top;
+            const ptrdiff_t h0 = top > 0 ? top : 0, h1 = top + f->x_rows < p->H ? top + f->x_rows : p->H;
+            job.next = next && h0 < h1 ? next + h0 * p->W : NULL;
+            job.next_channel = p->H * p->W, job.next_bytes = (h1 - h0) * p->W * (ptrdiff_t)sizeof(real);
+            for (ptrdiff_t b = 0; b < blocks; b++, job.next = NULL)
+                kernels.outer_taps(&job, f->width / lanes, from, g + b * g_block, sum + b * block_sums + c * T * f->width);
         }
     }
     return finite;
