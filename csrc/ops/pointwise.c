@@ -28,7 +28,7 @@ typedef struct {
 
 static int FC(is_pointwise)(const fc_conv2d *p) {
     return p->R == 1 && p->S == 1 && p->pad_top == 0 && p->pad_left == 0 && (p->OH - 1) * p->stride_h < p->H &&
-           (p->OW - 1) * p->stride_w < p->W;
+           (p->OW - 1) * p->stride_w < p->W && p->stride_h <= p->H && p->stride_w <= p->W;
 }
 
 static FC(point_problem) FC(point_forward)(const fc_conv2d *p) {

@@ -23,6 +23,7 @@ typedef struct {
     ptrdiff_t band, bands;
     ptrdiff_t x_rows, x_width, plane;
     ptrdiff_t z_channel;          /* elements of a channel of one column phase in scratch */
+    ptrdiff_t z;                  /* where the results begin in scratch */
     size_t scratch;               /* elements of a thread */
     int absurd;
 } FC(strided_bands);
@@ -60,10 +61,10 @@ static FC(strided_bands) FC(choose_strided)(const FC(strided) *s, const FC(block
     d.plane = d.x_rows * d.x_width;
     d.absurd = d.plane > ABSURD_FACTOR * q->H * q->W + ABSURD_PLANE;
     d.z_channel = rows * d.cols;
-    d.scratch = d.absurd ? 0
-                         : (size_t)(q->C * d.plane + 2 * kernels.lanes) +
-                               (size_t)(2 * b->width * d.z_channel + 2 * kernels.lanes);
-    d.scratch = (d.scratch + 31) & ~(size_t)31;
+    d.scratch = 0;
+    if (d.absurd) return d;
+    d.z = (q->C * d.plane + 2 * kernels.lanes + 15) & ~(ptrdiff_t)15;
+    d.scratch = ((size_t)(d.z + 2 * b->width * d.z_channel + 2 * kernels.lanes) + 15) & ~(size_t)15;
     return d;
 }
 
@@ -122,7 +123,7 @@ static int FC(strided_grad_x)(const FC(strided) *s, const FC(blocks) *b, const r
     {
         const fc_mode mode = fc_mode_enter();
         real *panel = scratches + (size_t)omp_get_thread_num() * d.scratch;
-        real *z = panel + ((q->C * d.plane + 2 * kernels.lanes + 15) & ~(ptrdiff_t)15);
+        real *z = panel + d.z;
 #pragma omp for schedule(dynamic, 1)
         for (ptrdiff_t task = 0; task < tasks; task++) {
             const ptrdiff_t image = task / d.bands, g = image % q->groups; /* of images x groups */
