@@ -1,5 +1,6 @@
 """1 x 1 kernels as matrix products over panels, and strided gradients: what conv2d's direct paths choose by shape."""
 
+import functools
 from dataclasses import replace
 
 import numpy as np
@@ -55,20 +56,29 @@ def strided_cases(draw):
     )
 
 
-def results(case, dtype, grad_y=None):
-    """(y, grad_x, grad_weight, grad_bias) and the same, exactly."""
+def exact(case, dtype):
+    """(y, grad_x, grad_weight, grad_bias) in the wide dtype, and the grad_y that they are for."""
     x, weight, bias = case.arrays(dtype)
     y = oracle.conv2d(x, weight, bias, **case.options)
     grad_y = case.grad_y(y.shape, dtype)
-    return (
-        (ops.conv2d(x, weight, bias, **case.options), *ops.conv2d_backward(grad_y, x, weight, **case.options)),
-        (y, *oracle.conv2d_backward(grad_y, x, weight, **case.options)),
-    )
+    return (y, *oracle.conv2d_backward(grad_y, x, weight, **case.options)), grad_y
 
 
-def check_exact(case, dtype):
-    got, right = results(case, dtype)
-    for a, b, name in zip(got, right, ("y", "grad_x", "grad_weight", "grad_bias"), strict=True):
+exact_once = functools.lru_cache(maxsize=64)(exact)
+
+
+def results(case, dtype, grad_y=None):
+    """The same from fastconv; without a grad_y, y stands for it."""
+    x, weight, bias = case.arrays(dtype)
+    y = ops.conv2d(x, weight, bias, **case.options)
+    return y, *ops.conv2d_backward(y if grad_y is None else grad_y, x, weight, **case.options)
+
+
+def check_exact(case, dtype, exact=exact):
+    right, grad_y = exact(case, dtype)
+    for a, b, name in zip(
+        results(case, dtype, grad_y), right, ("y", "grad_x", "grad_weight", "grad_bias"), strict=True
+    ):
         np.testing.assert_array_equal(a, b.astype(dtype), err_msg=name)
 
 
@@ -85,33 +95,38 @@ def test_stride_2_is_exact_on_integers(case, isa, threads, dtype):
 # More than a chunk of channels, more than a panel, images that end within a tile, a last block that is not full.
 LARGE = [
     ConvCase(3, 300, 14, 14, 40, 1, 1, data="integers"),
-    ConvCase(1, 40, 29, 31, 300, 1, 1, data="integers"),
+    ConvCase(1, 24, 19, 31, 260, 1, 1, data="integers"),
     ConvCase(7, 24, 9, 11, 31, 1, 1, data="integers"),
-    ConvCase(2, 150, 29, 30, 130, 1, 1, stride=2, data="integers"),
+    ConvCase(2, 150, 21, 30, 130, 1, 1, stride=2, data="integers"),
     ConvCase(2, 130, 31, 20, 64, 1, 1, stride=(2, 3), data="integers"),
     ConvCase(2, 64, 16, 16, 96, 1, 1, groups=2, data="integers"),
-    ConvCase(2, 72, 33, 40, 80, 3, 3, stride=2, padding=1, data="integers"),
-    ConvCase(1, 32, 30, 29, 70, 5, 3, stride=(1, 2), padding=2, data="integers"),
-    ConvCase(2, 300, 12, 13, 33, 3, 3, stride=2, data="integers"),
+    ConvCase(2, 40, 23, 40, 36, 3, 3, stride=2, padding=1, data="integers"),
+    ConvCase(1, 32, 18, 29, 20, 5, 3, stride=(1, 2), padding=2, data="integers"),
+    ConvCase(1, 150, 12, 13, 33, 3, 3, stride=2, data="integers"),
 ]
 
 
 @pytest.mark.parametrize("case", LARGE)
 def test_large_problems_are_exact_on_integers(case, isa, threads, dtype):
-    check_exact(case, dtype)
+    check_exact(case, dtype, exact_once)
+
+
+@functools.lru_cache(maxsize=64)
+def sizes_of_sums(case):
+    x, weight, bias = (abs(a) for a in case.arrays(np.float32))
+    y = oracle.conv2d(x, weight, bias, **case.options)
+    grad_y = abs(case.grad_y(y.shape, np.float32))
+    return y, *oracle.conv2d_backward(grad_y, x, weight, **case.options)
 
 
 @pytest.mark.parametrize("case", LARGE)
-@pytest.mark.parametrize("data", ["normal", "wide"])
-def test_large_problems_are_within_the_bound(case, data, isa):
-    case = replace(case, data=data)
-    got, right = results(case, np.dtype(np.float32))
-    x, weight, bias = (abs(a) for a in case.arrays(np.float32))
-    grad_y = abs(case.grad_y(right[0].shape, np.float32))
-    sizes = (oracle.conv2d(x, weight, bias, **case.options), *oracle.conv2d_backward(grad_y, x, weight, **case.options))
+def test_large_problems_are_within_the_bound(case, isa):
+    case = replace(case, data="wide")
+    right, grad_y = exact_once(case, np.dtype(np.float32))
     N, K, OH, OW = right[0].shape
     counts = (case.products, K // case.groups * case.R * case.S, N * OH * OW, N * OH * OW)
-    for a, b, size, n in zip(got, right, sizes, counts, strict=True):
+    got = results(case, np.float32, grad_y)
+    for a, b, size, n in zip(got, right, sizes_of_sums(case), counts, strict=True):
         assert_within(a, b, size, n)
 
 
@@ -119,9 +134,9 @@ def test_large_problems_are_within_the_bound(case, data, isa):
 def test_bits_do_not_depend_on_threads(case, isa, dtype):
     case = replace(case, data="normal")
     with fastconv.threads(1):
-        one = results(case, dtype)[0]
+        one = results(case, dtype)
     with fastconv.threads(2):
-        two = results(case, dtype)[0]
+        two = results(case, dtype)
     for a, b in zip(one, two, strict=True):
         np.testing.assert_array_equal(a, b)
 
