@@ -8,7 +8,10 @@
  *   weights [c][t][kv * LANES], zero where a channel does not exist;  bias [kv * LANES]
  *
  * P is up to CONV_POSITIONS neighbours in a row; narrow outputs take two rows at a time.  At the end the tile is
- * transposed, so that y is written in rows. */
+ * transposed, so that y is written in rows.
+ *
+ * Memory is asked for ahead, while there is arithmetic to hide the wait: the lines of y before a tile, and with each
+ * step of c a share of what the caller names in job->next. */
 
 #ifndef TILE_ROWS
 /* A tile's buffer holds a whole number of LANES x LANES squares of positions. */

@@ -1,4 +1,4 @@
-/* A convolution of one tap (1 x 1), that is a matrix product, with vectors over positions (job: fc_pointwise in jobs.h).
+/* A convolution of one tap (1 x 1), a matrix product, with vectors over positions (job: fc_pointwise in jobs.h).
  *
  *   to[k][p] = from[k][p] + sum over c < C of w[k][c] * x[c][p]        (from NULL: bias[k] instead)
  *
@@ -6,10 +6,13 @@
  * c loads the positions, broadcasts the weights and multiplies.  A sum runs over c in order, one fused multiply-add
  * after another, whatever the tile and wherever the caller cuts C: the bits are those of correlate_channels.
  *
- * x is a panel of scratch, [c][x_row], readable for a whole vector past the last position; it is small enough to stay in
- * L1 while all blocks of output channels go by.  With a `source` (whole vectors of positions as they lie, source_row
- * apart) the first block reads that and leaves the panel behind: the copy costs next to nothing there.  While it computes, the kernel asks for the lines of the panel that is
- * copied next, one with each step, so that they are in L2 by then. */
+ * x is a panel of scratch, [c][x_row], readable for a whole vector past the last position; it is small enough to stay
+ * in L1 while all blocks of output channels go by.  With a `source` (whole vectors of positions as they lie, source_row
+ * apart) the first block reads that and leaves the panel behind: the copy costs next to nothing there.
+ *
+ * Memory is asked for ahead, while there is arithmetic to hide the wait: the lines of `to` before a tile, and with each
+ * step of c one line of `next`, the panel that is copied next.  (One at a time: bursts of prefetches stall the loads
+ * behind them, which was measured to cost more than they gain.) */
 
 FC_INLINE void FC(point_sum)(const int pv, const fc_pointwise *job, ptrdiff_t K, ptrdiff_t n, const real *source,
                              real *x, const real *w, const real *bias, const real *from, real *to, const real *next,
@@ -117,7 +120,7 @@ void KERNEL(pointwise_weights)(ptrdiff_t K, ptrdiff_t C, const real *weight, ptr
 }
 
 /* Positions of C planes, in rows of scratch: to[c * to_row + p] for p < n; position p is the (p0 + p)-th of the plane's
- * positions, which lie x_col apart in rows of cols, these x_row apart.  Writes up to a vector past the last position. */
+ * positions, which lie x_col apart in rows of cols, these x_row apart.  Writes up to a vector past the last one. */
 void KERNEL(pointwise_panel)(ptrdiff_t C, ptrdiff_t p0, ptrdiff_t n, ptrdiff_t cols, const real *x, ptrdiff_t x_channel,
                              ptrdiff_t x_row, ptrdiff_t x_col, real *to, ptrdiff_t to_row) {
     for (ptrdiff_t c = 0; c < C; c++, x += x_channel, to += to_row) {
@@ -131,12 +134,13 @@ void KERNEL(pointwise_panel)(ptrdiff_t C, ptrdiff_t p0, ptrdiff_t n, ptrdiff_t c
                 for (; i + LANES <= count; i += LANES) vec_store(here + i, vec_load(at + i));
                 if (i < count) vec_store(here + i, vec_load_n(at + i, (int)(count - i)));
             } else if (x_col == 2) {
-                /* The last of 2 * LANES elements may lie past the plane's end, so a full vector is one with more to come. */
+                /* The last of 2 * LANES elements may lie past the plane's end: a full vector is one with more to come. */
                 for (; i + LANES < count; i += LANES) vec_store(here + i, vec_load_strided(at + 2 * i, 2));
                 const int left = (int)(2 * (count - i) - 1);
                 vec even, odd;
-                vec_deinterleave(vec_load_n(at + 2 * i, left < LANES ? left : LANES),
-                                 left > LANES ? vec_load_n(at + 2 * i + LANES, left - LANES) : vec_set1(0), &even, &odd);
+                const vec first = vec_load_n(at + 2 * i, left < LANES ? left : LANES);
+                const vec second = left > LANES ? vec_load_n(at + 2 * i + LANES, left - LANES) : vec_set1(0);
+                vec_deinterleave(first, second, &even, &odd);
                 vec_store(here + i, even);
             } else {
                 for (; i < count; i++) here[i] = at[i * x_col];

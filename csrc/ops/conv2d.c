@@ -5,7 +5,10 @@
  *              stride_h meet the same kernel rows, each at its own offset in grad_y; likewise the columns
  * grad_weight  outer products over positions, see kernels/outer_taps.c; the batch is cut in chunks by the shape, each
  *              with a sum of its own, and the sums are added in order
- * grad_bias    sums of planes */
+ * grad_bias    sums of planes
+ *
+ * Forward and grad_x of a 1 x 1 kernel are matrix products (pointwise.c); the phases of a stride of 2 along the rows
+ * are computed together (strided_grad_x.c).  Neither changes a bit. */
 
 /* -- packed weights ------------------------------------------------------------------------------------------------ */
 
@@ -376,7 +379,7 @@ static FC(grad_weight_plan) FC(plan_grad_weight)(const fc_conv2d *p, void *works
 }
 
 /* One tap at stride 1: grad_weight[k][c] = sum of grad_y[k] * x[c] is the same with the two changing places, and the
- * one with fewer channels is the cheaper to transpose.  Returns 1 when that is x, and the problem for it in *swapped. */
+ * one with fewer channels is the cheaper to transpose.  Returns 1 when that is x; the problem for it is in *swapped. */
 static int FC(swap_grad_weight)(const fc_conv2d *p, fc_conv2d *swapped) {
     *swapped = *p;
     if (!FC(is_pointwise)(p) || p->OH != p->H || p->OW != p->W || p->C * 2 > p->K) return 0;
@@ -434,8 +437,8 @@ static int FC(grad_weight_image)(const fc_conv2d *p, const FC(grad_weight_plan) 
             const real *from = x + c * p->H * p->W + i0 * p->stride_h * p->W;
             if (f->padded) {
                 for (ptrdiff_t m = 0; m < channels; m++)
-                    kernels.pad_plane(x + (c + m) * p->H * p->W, p->H, p->W, i0 * p->stride_h - p->pad_top, -p->pad_left,
-                                      (rows - 1) * p->stride_h + (p->R - 1) * p->dilation_h + 1, f->x_width,
+                    kernels.pad_plane(x + (c + m) * p->H * p->W, p->H, p->W, i0 * p->stride_h - p->pad_top,
+                                      -p->pad_left, (rows - 1) * p->stride_h + (p->R - 1) * p->dilation_h + 1, f->x_width,
                                       xs + m * f->plane, f->x_width);
                 from = xs;
                 job.x_channel = f->plane, job.x_row = p->stride_h * f->x_width;
@@ -448,13 +451,14 @@ static int FC(grad_weight_image)(const fc_conv2d *p, const FC(grad_weight_plan) 
             job.next = next && h0 < h1 ? next + h0 * p->W : NULL;
             job.next_channel = p->H * p->W, job.next_bytes = (h1 - h0) * p->W * (ptrdiff_t)sizeof(real);
             for (ptrdiff_t b = 0; b < blocks; b++, job.next = NULL)
-                kernels.outer_taps(&job, f->width / lanes, from, g + b * g_block, sum + b * block_sums + c * T * f->width);
+                kernels.outer_taps(&job, f->width / lanes, from, g + b * g_block,
+                                   sum + b * block_sums + c * T * f->width);
         }
     }
     return finite;
 }
 
-/* Adds up the chunks' sums, in order, and puts them in weight's order: [ct][width] -> [k][ct], or [ct][k] if swapped. */
+/* Adds up the chunks' sums, in order, and puts them in weight's order: [ct][width] -> [k][ct]; swapped: [ct][k]. */
 static void FC(grad_weight_finish)(const fc_conv2d *p, const FC(grad_weight_plan) *f, int swapped,
                                     real *grad_weight, int threads) {
     const ptrdiff_t C = p->C / p->groups, K = p->K / p->groups, CT = C * p->R * p->S, lanes = kernels.lanes;

@@ -252,7 +252,8 @@ static void FC(correlate)(const FC(correlation) *q, const FC(blocks) *b, int fin
                     if (!direct && next) { /* each block asks for its share of the rows */
                         const ptrdiff_t row = next_rows * block / b->blocks, end = next_rows * (block + 1) / b->blocks;
                         job.next = row < end ? next + row * q->W : NULL;
-                        job.next_channel = q->H * q->W, job.next_lines = ((end - row) * q->W * (ptrdiff_t)sizeof(real) + 63) / 64;
+                        job.next_channel = q->H * q->W;
+                        job.next_lines = ((end - row) * q->W * (ptrdiff_t)sizeof(real) + 63) / 64;
                     }
                     kernels.correlate_channels(&job, kv, from, wb + q->w_first * width, bb, yi + k * q->y_channel);
                     continue;

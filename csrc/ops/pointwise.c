@@ -145,27 +145,29 @@ static void FC(pointwise_task)(const FC(point_problem) *q, const FC(point_plan) 
         /* The next chunk of this panel, or the first one of the next. */
         const int last = chunk + 1 == f->chunks;
         const ptrdiff_t c2 = last ? 0 : c1, next = last ? ahead : begin;
-        fc_pointwise job = {.C = c1 - c0, .K = q->K, .x_row = f->x_row, .from_row = f->x_row, .w_block = kernels.point_rows * q->C,
-                            .source_row = in_plane};
+        fc_pointwise job = {.C = c1 - c0, .K = q->K, .x_row = f->x_row, .from_row = f->x_row,
+                            .w_block = kernels.point_rows * q->C, .source_row = in_plane};
         for (ptrdiff_t at = 0; at < n; at += tile) {
             const ptrdiff_t count = n - at < tile ? n - at : tile;
             const FC(point_run) r = FC(next_run)(begin, end, at, plane);
             const int copied = flat && r.n >= count && count % kernels.lanes == 0;
             for (ptrdiff_t part = at; part < at + count && flat && !copied;) {
                 const FC(point_run) t = FC(next_run)(begin, begin + at + count, part, plane);
-                kernels.pointwise_panel(c1 - c0, t.p0, t.n, plane, in + ((t.image * q->groups + g) * q->C + c0) * in_plane,
-                                        in_plane, 0, 1, panel + part, f->x_row);
+                const real *image = in + ((t.image * q->groups + g) * q->C + c0) * in_plane;
+                kernels.pointwise_panel(c1 - c0, t.p0, t.n, plane, image, in_plane, 0, 1, panel + part, f->x_row);
                 part += t.n;
             }
             const FC(point_run) s = FC(next_run)(next, next + n, at, plane);
             const int direct = last && !f->spread && r.n >= count;
             const int prefetch = s.image < q->images && s.n >= count;
-            const ptrdiff_t next_at = s.p0 / cols * q->in_step_h * q->in_w + s.p0 % cols * q->in_step_w, next_to = s.p0 + count - 1;
-            job.next_span = next_to / cols * q->in_step_h * q->in_w + next_to % cols * q->in_step_w - next_at + line;
+            const ptrdiff_t s1 = s.p0 + count - 1;
+            const ptrdiff_t next_at = s.p0 / cols * q->in_step_h * q->in_w + s.p0 % cols * q->in_step_w;
+            job.next_span = s1 / cols * q->in_step_h * q->in_w + s1 % cols * q->in_step_w - next_at + line;
             real *to = direct ? out + (r.image * q->groups + g) * q->K * out_plane + r.p0 : sums + at;
             job.to_row = direct ? out_plane : f->x_row;
             const real *source = copied ? in + ((r.image * q->groups + g) * q->C + c0) * in_plane + r.p0 : NULL;
-            kernels.pointwise(&job, count, source, panel + at, w + c0 * kernels.point_rows, bias, chunk ? sums + at : NULL, to,
+            kernels.pointwise(&job, count, source, panel + at, w + c0 * kernels.point_rows, bias,
+                              chunk ? sums + at : NULL, to,
                               prefetch ? in + ((s.image * q->groups + g) * q->C + c2) * in_plane + next_at : NULL);
             if (direct || !last || f->spread) continue;
             /* A tile across the end of an image. */

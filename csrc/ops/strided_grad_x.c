@@ -2,9 +2,9 @@
  *
  * Each phase of the stride is a correlation of grad_y of its own (see conv2d.c).  One after the other they would read
  * grad_y once each and write every second element of every second row.  Here a task is one image and a band of rows of
- * grad_y's size: it is copied to scratch once, with its border, and for each block of output channels and each row phase
- * the two column phases are computed to scratch and interleaved, so that whole rows of grad_x are written.  The sums
- * are those of the phases alone, bit for bit. */
+ * grad_y's size: it is copied to scratch once, with its border, and for each block of output channels and each row
+ * phase the two column phases are computed to scratch and interleaved, so that whole rows of grad_x are written.  The
+ * sums are those of the phases alone, bit for bit. */
 
 #ifndef FC_STRIDED
 #define FC_STRIDED
@@ -91,8 +91,8 @@ static void FC(strided_block)(const FC(strided) *s, const FC(strided_bands) *d, 
             job.taps = taps + q->w_first;
             job.w_channel = q->w_taps * width;
             job.y_row = q->cols;
-            kernels.correlate_channels(&job, kv, x, w + block * b->width * q->C * q->w_taps + q->w_first * width, bias + k,
-                                       z + e * z_phase);
+            const real *wq = w + k * q->C * q->w_taps + q->w_first * width;
+            kernels.correlate_channels(&job, kv, x, wq, bias + k, z + e * z_phase);
             if (job.next) job.next = (const char *)job.next + 64 * job.next_lines;
         }
         for (ptrdiff_t m = 0; m < channels; m++)
@@ -140,8 +140,8 @@ static int FC(strided_grad_x)(const FC(strided) *s, const FC(blocks) *b, const r
             job.next_channel = s->H * s->W;
             job.next_lines = (bytes / (2 * s->row_phases) + 63) / 64;
             for (ptrdiff_t block = 0; block < b->blocks; block++, job.next = NULL)
-                FC(strided_block)(s, &d, b, block, i0, panel, w + g * w_group, bias + g * b->blocks * b->width, taps, job,
-                                  z, yi);
+                FC(strided_block)(s, &d, b, block, i0, panel, w + g * w_group, bias + g * b->blocks * b->width, taps,
+                                  job, z, yi);
         }
         fc_mode_leave(mode);
     }
