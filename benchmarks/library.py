@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from cases import Array, Case
+from networks import Inference
 
 # Name: module, arguments of its `make`.
 LIBRARIES: dict[str, tuple[str, tuple[Any, ...]]] = {
@@ -14,6 +15,7 @@ LIBRARIES: dict[str, tuple[str, tuple[Any, ...]]] = {
     "torch": ("peer_torch", (False,)),
     "torch-channels_last": ("peer_torch", (True,)),
     "onnxruntime": ("peer_onnxruntime", ()),
+    "openvino": ("peer_openvino", ()),
 }
 
 
@@ -35,7 +37,7 @@ class Library(Protocol):
     def describe(self) -> dict[str, Any]:
         """Versions, threads, instruction set: for the reader of the results."""
 
-    def call(self, case: Case, which: str) -> Callable[[], Any]:
+    def call(self, case: Case | Inference, which: str) -> Callable[[], Any]:
         """A function that does one pass of a case, from arrays that are ready.  Raises Unsupported."""
 
     def arrays(self, result: Any) -> list[Array]:

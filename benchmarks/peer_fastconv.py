@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from cases import Array, Case, Conv, Pool
+from networks import Inference
 from training_data import EPOCH_IMAGES, IMAGES, first_weights, random_images
 
 import fastconv
@@ -33,7 +34,9 @@ class FastConv:
             "python": platform.python_version(),
         }
 
-    def call(self, case: Case, which: str) -> Callable[[], Any]:
+    def call(self, case: Case | Inference, which: str) -> Callable[[], Any]:
+        if isinstance(case, Inference):
+            return _inference(case)
         return _conv(case, which) if isinstance(case, Conv) else _pool(case, which)
 
     def arrays(self, result: Any) -> list[Array]:
@@ -41,6 +44,13 @@ class FastConv:
 
     def train(self, network: str, batch_size: int, data_dir: Path | None, exact: bool) -> Run:
         return Run(network, batch_size, data_dir, exact)
+
+
+def _inference(case: Inference) -> Callable[[], Any]:
+    model, x = models.build(case.network, rng=0), case.draw()
+    model.load_state_dict(case.weights())
+    model.eval()
+    return lambda: model(x)
 
 
 def _conv(case: Conv, which: str) -> Callable[[], Any]:

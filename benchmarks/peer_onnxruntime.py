@@ -1,4 +1,4 @@
-"""ONNX Runtime as side_by_side.py times it: forward passes, one session for one operator; see library.py.
+"""ONNX Runtime as side_by_side.py times it: forward passes, one session for one operator or network; see library.py.
 
 Weights are initialisers, so that the session may pack them beforehand; the result goes into an array that is there.
 """
@@ -15,6 +15,7 @@ import numpy as np
 import onnxruntime
 from cases import Array, Case, Conv
 from library import Training, Unsupported
+from networks import Inference, onnx_graph
 from onnx import TensorProto, helper, numpy_helper
 
 OPSET, IR_VERSION = 17, 8
@@ -32,7 +33,10 @@ class OnnxRuntime:
             "python": platform.python_version(),
         }
 
-    def call(self, case: Case, which: str) -> Callable[[], Any]:
+    def call(self, case: Case | Inference, which: str) -> Callable[[], Any]:
+        if isinstance(case, Inference):
+            nodes, result = onnx_graph(case)
+            return self._session(nodes, case.draw(), case.weights(), {result: (np.float32, case.y_shape)})
         if which != "forward":
             raise Unsupported("ONNX Runtime does forward passes only")
         self.shape = case.x_shape
@@ -56,15 +60,15 @@ class OnnxRuntime:
             operator = "AveragePool"
             window["count_include_pad"] = 1
         node = helper.make_node(operator, ["x", *weights], list(outputs), **window)
-        return self._session(node, x, weights, outputs)
+        return self._session([node], x, weights, outputs)
 
     def _session(
-        self, node: Any, x: Array, weights: dict[str, Array], outputs: dict[str, tuple[Any, tuple[int, ...]]]
+        self, nodes: list[Any], x: Array, weights: dict[str, Array], outputs: dict[str, tuple[Any, tuple[int, ...]]]
     ) -> Callable[[], Any]:
         kinds = {np.float32: TensorProto.FLOAT, np.int64: TensorProto.INT64}
         graph = helper.make_graph(
-            [node],
-            "one operator",
+            nodes,
+            "side_by_side",
             [helper.make_tensor_value_info("x", TensorProto.FLOAT, x.shape)],
             [helper.make_tensor_value_info(name, kinds[dtype], shape) for name, (dtype, shape) in outputs.items()],
             [numpy_helper.from_array(array, name) for name, array in weights.items()],
@@ -89,6 +93,8 @@ class OnnxRuntime:
 
     def arrays(self, result: Any) -> list[Array]:
         y, *indices = (value.numpy() for value in result)
+        if not indices:
+            return [y]
         H, W = self.shape[2:]
         return [y, *(flat % (H * W) for flat in indices)]  # ONNX counts them from the start of the array
 

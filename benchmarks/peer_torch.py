@@ -12,8 +12,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from cases import Array, Case, Conv, Pool
+from networks import Inference
 from torch_networks import OneHotSquaredError, build
 from training_data import EPOCH_IMAGES, IMAGES, first_weights, index_batches, random_images, read_mnist
 
@@ -33,7 +35,9 @@ class Torch:
             "python": platform.python_version(),
         }
 
-    def call(self, case: Case, which: str) -> Callable[[], Any]:
+    def call(self, case: Case | Inference, which: str) -> Callable[[], Any]:
+        if isinstance(case, Inference):
+            return self._inference(case)
         call = self._conv(case, which) if isinstance(case, Conv) else self._pool(case, which)
 
         def without_grad() -> Any:
@@ -44,7 +48,7 @@ class Torch:
 
     def arrays(self, result: Any) -> list[Array]:
         results = result if isinstance(result, tuple) else (result,)
-        return [one.contiguous().numpy() for one in results]
+        return [one if isinstance(one, np.ndarray) else one.contiguous().numpy() for one in results]
 
     def train(self, network: str, batch_size: int, data_dir: Path | None, exact: bool) -> Run:
         return Run(network, batch_size, data_dir, exact, self.tensor, self.channels_last)
@@ -59,6 +63,22 @@ class Torch:
         if self.channels_last and tensor.dim() == 4:
             return torch.empty(tensor.shape, dtype=tensor.dtype, memory_format=torch.channels_last).copy_(tensor)
         return tensor
+
+    def _inference(self, case: Inference) -> Callable[[], Any]:
+        model, x = build(case.network)[0].eval(), case.draw()
+        model.load_state_dict({name: torch.from_numpy(w) for name, w in case.weights().items()})
+        if self.channels_last:
+            for parameter in model.parameters():
+                parameter.data = self.tensor(parameter.detach().numpy())
+
+        def run() -> Any:
+            with torch.inference_mode():
+                batch = torch.from_numpy(x)
+                if self.channels_last:  # with one channel the same numbers in the same order: only the strides say so
+                    batch = batch.as_strided(x.shape, (x[0].size, 1, x.shape[3], 1))
+                return model(batch).numpy()
+
+        return run
 
     def _conv(self, case: Conv, which: str) -> Callable[[], Any]:
         x, weight, bias, grad_y = (None if array is None else self.tensor(array) for array in case.draw())

@@ -13,7 +13,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 OURS = "fastconv"
-HEADS = {"torch": "torch NCHW", "torch-channels_last": "torch NHWC", "onnxruntime": "ONNX Runtime"}
+HEADS = {
+    "torch": "torch NCHW",
+    "torch-channels_last": "torch NHWC",
+    "onnxruntime": "ONNX Runtime",
+    "openvino": "OpenVINO",
+}
 WIDTH = 19
 
 
@@ -65,8 +70,13 @@ def _summary(title: str, rows: Iterable[dict[str, Any]], peer: str | None) -> li
     worst, row = min(ratios, key=lambda pair: pair[0])
     return [
         f"{title:<32} {len(values):>4} {geometric_mean(values):>10.2f} {f'{ahead} of {len(values)}':>12}"
-        f"   {worst:.2f}  {row['case']} {row['pass']}"
+        f"   {worst:.2f}  {row['case']} {_pass(row)}"
     ]
+
+
+def _pass(row: dict[str, Any]) -> str:
+    """What tells rows of one case apart."""
+    return str(row["label"] if _kind(row) == "inference" else row["pass"])
 
 
 def geometric_mean(values: Sequence[float]) -> float:
@@ -74,7 +84,7 @@ def geometric_mean(values: Sequence[float]) -> float:
 
 
 def _kind(row: dict[str, Any]) -> str:
-    return next((kind for kind in ("max-pool", "avg-pool") if row["case"].startswith(kind)), "conv2d")
+    return next((kind for kind in ("max-pool", "avg-pool", "inference") if row["case"].startswith(kind)), "conv2d")
 
 
 # -- epochs ------------------------------------------------------------------------------------------------------------
@@ -131,8 +141,8 @@ def plot(result: dict[str, Any], path: str) -> None:
     from matplotlib import pyplot
 
     bars = [(f"{row['network']} epoch", ratio(row), "tab:green") for row in result["epochs"]]
-    colours = {"conv2d": "tab:blue", "max-pool": "tab:orange", "avg-pool": "tab:red"}
-    bars += [(f"{row['case']} {row['pass']}", ratio(row), colours[_kind(row)]) for row in result["rows"]]
+    colours = {"conv2d": "tab:blue", "max-pool": "tab:orange", "avg-pool": "tab:red", "inference": "tab:purple"}
+    bars += [(f"{row['case']} {_pass(row)}", ratio(row), colours[_kind(row)]) for row in result["rows"]]
     shown = [(name, value, colour) for name, value, colour in bars if value is not None]
     if not shown:
         raise ValueError("there are no ratios to plot: fastconv and a peer are both needed")

@@ -3,11 +3,13 @@
     python benchmarks/side_by_side.py --torch-python PATH                     # every case and pass: a table
     python benchmarks/side_by_side.py --torch-python PATH --cases 'resnet.*forward'
     python benchmarks/side_by_side.py --torch-python PATH --epoch cnn,keras   # an epoch of training
+    python benchmarks/side_by_side.py --torch-python PATH --inference         # whole networks, forward
     python benchmarks/side_by_side.py --torch-python PATH --check --repeat 0  # do their results agree?
     python benchmarks/side_by_side.py --replay FILE.json --plot FILE.png      # show an earlier run again
 
 Peers: PyTorch in NCHW and in channels_last (its arrays converted beforehand, glibc told to keep freed memory), and ONNX
-Runtime's forward passes where onnxruntime and onnx can be imported.  The libraries take turns in many short rounds; one
+Runtime's forward passes where onnxruntime and onnx can be imported; OpenVINO where that and onnx can, for --inference.
+The libraries take turns in many short rounds; one
 works while the others' threads sleep.  Reported are median and minimum over all rounds, and the ratio of the fastest
 peer's median to fastconv's: above 1, fastconv is ahead.
 """
@@ -31,6 +33,7 @@ from typing import Any
 import numpy as np
 import report
 from cases import TABLE, Case
+from networks import INFERENCES, Inference
 from processes import ISA_VARIABLES, Neighbours, Process, WorkerError
 from training_data import BATCH_SIZES, EPOCH_IMAGES, IMAGES
 
@@ -67,13 +70,17 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description="Time fastconv, PyTorch and ONNX Runtime in turn, each in a process of its own."
+        description="Time fastconv, PyTorch, ONNX Runtime and OpenVINO in turn, each in a process of its own."
     )
     add = parser.add_argument
     add("--torch-python", default=sys.executable, metavar="PATH", help="interpreter with torch (this one)")
     add("--onnxruntime-python", metavar="PATH", help="interpreter with onnxruntime and onnx (that of torch)")
-    add("--peers", default="torch,torch-channels_last,onnxruntime", help="which peers, by commas (%(default)s)")
+    add("--openvino-python", metavar="PATH", help="interpreter with openvino and onnx (that of torch)")
+    add(
+        "--peers", default="torch,torch-channels_last,onnxruntime,openvino", help="which peers, by commas (%(default)s)"
+    )
     add("--cases", metavar="REGEX", help="only rows whose 'name label pass' matches")
+    add("--inference", action="store_true", help="time whole networks forward; ops and epochs only if asked for")
     add("--epoch", metavar="NETS", help="time an epoch of these networks, by commas, or 'all'; ops only with --cases")
     add("--batch-size", type=int, help="of the epochs (each network's own)")
     add("--steps", type=int, default=60, help="steps a round of an epoch, scaled to the whole (%(default)s)")
@@ -89,6 +96,7 @@ def _options() -> argparse.Namespace:
     add("--replay", metavar="FILE.json", help="show an earlier run instead of measuring")
     options = parser.parse_args()
     options.onnxruntime_python = options.onnxruntime_python or options.torch_python
+    options.openvino_python = options.openvino_python or options.torch_python
     options.peers = options.peers.split(",") if options.peers else []
     unknown = set(options.peers) - set(report.HEADS)
     if unknown:
@@ -113,13 +121,13 @@ def _options() -> argparse.Namespace:
 
 
 def _measure(options: argparse.Namespace) -> dict[str, Any]:
-    rows = [
+    rows: list[tuple[Case | Inference, str]] = [
         (case, which)
-        for case in TABLE
+        for case in (INFERENCES if options.inference else TABLE)
         for which in case.passes
         if not options.cases or re.search(options.cases, f"{case.name} {case.label} {which}")
     ]
-    if options.networks and not options.cases:
+    if options.networks and not options.cases and not options.inference:
         rows = []
     elif not rows:
         sys.exit(f"--cases: no row matches {options.cases!r}")
@@ -146,12 +154,15 @@ def _start(options: argparse.Namespace) -> list[Process]:
     """A process for each library; peers that are not installed are left out, and said to be."""
     processes = [_process(options, "fastconv")]
     for name in options.peers:
-        needed = ["onnxruntime", "onnx"] if name == "onnxruntime" else ["torch"]
-        if name == "onnxruntime" and options.isa:
-            print("# without ONNX Runtime: it cannot be held to an instruction set")
+        graphs = name in ("onnxruntime", "openvino")
+        needed = [name, "onnx"] if graphs else ["torch"]
+        if name == "openvino" and not options.inference:
+            continue
+        if graphs and options.isa:
+            print(f"# without {report.HEADS[name]}: it cannot be held to an instruction set")
         elif not _importable(_python(options, name), needed):
             print(f"# without {report.HEADS[name]}: its Python cannot import {' and '.join(needed)}")
-        elif name != "onnxruntime" or options.cases or not options.networks:
+        elif not graphs or options.inference or options.cases or not options.networks:
             processes.append(_process(options, name))
     return processes
 
@@ -162,7 +173,11 @@ def _process(options: argparse.Namespace, name: str, keep_memory: bool = True) -
 
 
 def _python(options: argparse.Namespace, name: str) -> str:
-    pythons = {"fastconv": sys.executable, "onnxruntime": options.onnxruntime_python}
+    pythons = {
+        "fastconv": sys.executable,
+        "onnxruntime": options.onnxruntime_python,
+        "openvino": options.openvino_python,
+    }
     return str(pythons.get(name, options.torch_python))
 
 
@@ -205,7 +220,10 @@ def _quiet(result: dict[str, Any]) -> str:
 
 
 def _measure_ops(
-    options: argparse.Namespace, processes: Sequence[Process], rows: Sequence[tuple[Case, str]], result: dict[str, Any]
+    options: argparse.Namespace,
+    processes: Sequence[Process],
+    rows: Sequence[tuple[Case | Inference, str]],
+    result: dict[str, Any],
 ) -> None:
     names = [process.name for process in processes]
     print("\n" + report.op_head(names))
@@ -215,13 +233,20 @@ def _measure_ops(
             for process in processes:
                 arrays = str(Path(folder, f"{process.name}.npz")) if options.check else None
                 answer = process.ask(
-                    "prepare", case=case.name, which=which, seconds=options.round_seconds, arrays=arrays
+                    "prepare",
+                    case=case.name,
+                    label=case.label,
+                    which=which,
+                    seconds=options.round_seconds,
+                    arrays=arrays,
                 )
                 if "unsupported" not in answer:
                     ready.append(process)
             if options.check:
                 names_ready = [process.name for process in ready]
-                result["disagreements"] += _disagreements(folder, names_ready, f"{case.name} {which}", options)
+                result["disagreements"] += _disagreements(
+                    folder, names_ready, f"{case.name} {case.label} {which}", options
+                )
         samples: dict[str, list[float]] = {process.name: [] for process in ready}
         for number in range(15 if options.repeat is None else options.repeat):
             for process in _rotated(ready, number):
@@ -265,7 +290,7 @@ def _rotated(processes: Sequence[Process], by: int) -> list[Process]:
 
 
 def _measure_epochs(options: argparse.Namespace, processes: Sequence[Process], result: dict[str, Any]) -> None:
-    processes = [process for process in processes if process.name != "onnxruntime"]
+    processes = [process for process in processes if process.name not in ("onnxruntime", "openvino")]
     names = [process.name for process in processes]
     print("\n" + report.epoch_head(names))
     for network in options.networks:
@@ -310,7 +335,7 @@ def _measure_memory(options: argparse.Namespace, names: Sequence[str], result: d
     if folder is None:
         print("\n# without peak memory: MNIST is not on this machine; --data-dir names its folder")
         return
-    names = [name for name in names if name != "onnxruntime"]
+    names = [name for name in names if name not in ("onnxruntime", "openvino")]
     print("\n" + report.memory_head(names))
     for row in result["epochs"]:
         for name in names:
@@ -338,7 +363,7 @@ def _show(result: dict[str, Any]) -> None:
     if result["rows"]:
         lines += ["", report.op_head(names), *(report.op_line(row, names) for row in result["rows"])]
         lines += ["", *report.op_summary(result["rows"])]
-    names = [name for name in names if name != "onnxruntime"]
+    names = [name for name in names if name not in ("onnxruntime", "openvino")]
     if result["epochs"]:
         lines += ["", report.epoch_head(names), *(report.epoch_line(row, names) for row in result["epochs"])]
     if any(row["memory"] for row in result["epochs"]):

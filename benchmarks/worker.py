@@ -1,10 +1,10 @@
 """One library in a process of its own: takes commands from side_by_side.py, one JSON object a line, and answers each.
 
-    python worker.py fastconv | torch | torch-channels_last | onnxruntime
+    python worker.py fastconv | torch | torch-channels_last | onnxruntime | openvino
 
 Commands (`do`) and answers:
     describe                               -> what it is: versions, instruction set, threads
-    prepare case pass seconds [arrays]     -> {"seconds": of a call} after warming up, or {"unsupported": why};
+    prepare case label pass seconds [arrays]  -> {"seconds": of a call} after warming up, or {"unsupported": why};
                                               the results of one call are written to the file `arrays`, if given
     time                                   -> {"seconds": [of a call, ...]}: one round of about `seconds`
     train network batch_size [data_dir] [exact]  -> {}; makes a network ready to be trained
@@ -32,6 +32,7 @@ from typing import Any
 import numpy as np
 from cases import TABLE
 from library import LIBRARIES, Library, Training, Unsupported
+from networks import INFERENCES
 
 WARM_SECONDS = 0.004  # untimed calls at the start of a round: caches, clocks and threads have been idle
 SAMPLE_SECONDS = 100e-6  # calls shorter than this are timed several at once
@@ -49,10 +50,10 @@ class Worker:
     def describe(self) -> dict[str, Any]:
         return self.library.describe()
 
-    def prepare(self, case: str, which: str, seconds: float, arrays: str | None) -> dict[str, Any]:
+    def prepare(self, case: str, label: str, which: str, seconds: float, arrays: str | None) -> dict[str, Any]:
         self.timed = None
         gc.collect()
-        chosen = next(one for one in TABLE if one.name == case)
+        chosen = next(one for one in (*TABLE, *INFERENCES) if (one.name, one.label) == (case, label))
         try:
             self.timed = self.library.call(chosen, which)
         except Unsupported as error:

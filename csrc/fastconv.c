@@ -20,6 +20,12 @@ size_t fc_conv2d_forward_workspace(const fc_conv2d *p, fc_dtype dtype, int threa
 void fc_conv2d_forward(const fc_conv2d *p, fc_dtype dtype, const void *x, const void *weight, const void *bias, void *y, void *workspace, int threads) {
     FOR_DTYPE(conv2d_forward, p, x, weight, bias, y, workspace, threads);
 }
+size_t fc_conv2d_fused_workspace(const fc_conv2d *p, const fc_epilogue *e, fc_dtype dtype, int threads) {
+    return FOR_DTYPE(conv2d_fused_workspace, p, e, threads);
+}
+int fc_conv2d_fused(const fc_conv2d *p, const fc_epilogue *e, fc_dtype dtype, const void *x, const void *weight, const void *bias, void *y, void *workspace, int threads) {
+    return FOR_DTYPE(conv2d_fused, p, e, x, weight, bias, y, workspace, threads);
+}
 size_t fc_conv2d_grad_x_workspace(const fc_conv2d *p, fc_dtype dtype, int threads) {
     return FOR_DTYPE(conv2d_grad_x_workspace, p, threads);
 }

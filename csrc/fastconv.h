@@ -21,11 +21,24 @@ typedef enum { FC_F32 = 0, FC_F64 = 1 } fc_dtype;
 typedef struct {
     ptrdiff_t N, C, H, W, K, R, S, OH, OW;
     ptrdiff_t stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w, groups;
+    int precision; /* 0 highest, 1 high, 2 medium: what float32 kernels may do */
 } fc_conv2d;
 
 size_t fc_conv2d_forward_workspace(const fc_conv2d *p, fc_dtype dtype, int threads);
 void fc_conv2d_forward(const fc_conv2d *p, fc_dtype dtype, const void *x, const void *weight, const void *bias, void *y,
                        void *workspace, int threads);
+/* What follows in the same call: first a max pool of 2x2 windows, stride 2 (y is then (N, K, OH / 2, OW / 2), a last odd
+ * row or column left out), then ReLU.  winners: as fc_max_pool2d_forward's, or NULL. */
+typedef struct {
+    int pool, relu;
+    uint8_t *winners;
+} fc_epilogue;
+
+/* 1 when done, with the bits of one after the other; 0, with y as it was, when they had better be done so.  A workspace of
+ * 0 bytes means the latter. */
+size_t fc_conv2d_fused_workspace(const fc_conv2d *p, const fc_epilogue *e, fc_dtype dtype, int threads);
+int fc_conv2d_fused(const fc_conv2d *p, const fc_epilogue *e, fc_dtype dtype, const void *x, const void *weight,
+                    const void *bias, void *y, void *workspace, int threads);
 size_t fc_conv2d_grad_x_workspace(const fc_conv2d *p, fc_dtype dtype, int threads);
 void fc_conv2d_grad_x(const fc_conv2d *p, fc_dtype dtype, const void *grad_y, const void *weight, void *grad_x,
                       void *workspace, int threads);

@@ -6,6 +6,7 @@
 
 #include "fastconv.h"
 #include "jobs.h"
+#include "real.h"
 #include <stddef.h>
 #include <stdint.h>
 
@@ -16,8 +17,10 @@ typedef struct {
     int conv_positions; /* positions in a tile of conv2d_channels */
     int point_rows, point_vectors; /* channels and vectors of positions in a tile of pointwise */
 #define real float
+#define int_real int_f32
 #include "kernels.inc"
 #undef real
+#undef int_real
 } fc_kernels_f32;
 
 typedef struct {
@@ -25,8 +28,10 @@ typedef struct {
     int conv_positions;
     int point_rows, point_vectors;
 #define real double
+#define int_real int_f64
 #include "kernels.inc"
 #undef real
+#undef int_real
 } fc_kernels_f64;
 
 #undef FC_KERNEL

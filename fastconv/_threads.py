@@ -113,6 +113,8 @@ def _group_quota(group: Path) -> int:
 # -- the number in use -------------------------------------------------------------------------------------------------
 
 _num_threads = default_num_threads()
+_set_in_c = _kernels.set_threads  # for quick calls
+_set_in_c(_num_threads)
 _single = False  # this process was forked from one whose pool of threads could not be paused
 
 
@@ -158,14 +160,13 @@ def set_num_threads(n: int) -> None:
     2
     >>> fastconv.set_num_threads(before)
     """
-    global _num_threads
     count = _checked("set_num_threads", n)
     if _single and count > 1:
         raise RuntimeError(
             f"set_num_threads: n must be 1 in this process, got {count}: it was forked while the OpenMP threads of its "
             f"parent could not be paused"
         )
-    _num_threads = count
+    _use(count)
 
 
 class threads:
@@ -204,9 +205,14 @@ class threads:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        global _num_threads
         before = self._before.pop()
-        _num_threads = 1 if _single else before
+        _use(1 if _single else before)
+
+
+def _use(n: int) -> None:
+    global _num_threads
+    _num_threads = n
+    _set_in_c(n)
 
 
 def _checked(op: str, n: object) -> int:
@@ -229,9 +235,10 @@ def _before_fork() -> None:
 
 
 def _after_fork_in_child() -> None:
-    global _num_threads, _single
+    global _single
     if _pause_failed:
-        _single, _num_threads = True, 1
+        _single = True
+        _use(1)
 
 
 if hasattr(os, "register_at_fork"):

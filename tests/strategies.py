@@ -207,6 +207,9 @@ WINOGRAD_LAYERS = [
     ("3x3-wide", ConvCase(1, 16, 3, 150, 20, 3, 3, padding=1)),
     ("3x3-tall", ConvCase(1, 20, 150, 3, 16, 3, 3, padding=1)),
     ("3x3-many-small", ConvCase(40, 16, 6, 6, 24, 3, 3, padding=1)),
+    ("3x3-many-weights", ConvCase(2, 165, 9, 11, 170, 3, 3, padding=1)),
+    ("3x3-dilated-phases", ConvCase(2, 20, 16, 18, 21, 3, 3, padding=2, dilation=2)),
+    ("3x3-dilated-2-3", ConvCase(1, 17, 16, 21, 20, 3, 3, padding=(0, 3), dilation=(2, 3))),
 ]
 LAYERS = NETWORK_LAYERS + RESNET_LAYERS + WINOGRAD_LAYERS
 

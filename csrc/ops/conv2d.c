@@ -54,15 +54,11 @@ static void FC(pack_weights_swapped)(const FC(blocks) *b, ptrdiff_t groups, ptrd
 
 /* -- the choice of the algorithm ------------------------------------------------------------------------------------ */
 
-/* From the shape of one image and the kernel, never from N or the threads. */
-static int FC(use_winograd)(const fc_conv2d *p) {
-    return p->R == 3 && p->S == 3 && p->stride_h == 1 && p->stride_w == 1 && p->dilation_h == 1 && p->dilation_w == 1 &&
-           FC(winograd_pays)(p->C / p->groups, p->K / p->groups, p->OH, p->OW);
-}
-
-/* For grad_weight: a tile's 16 sums are loaded and stored for each band of an image, so a band must have many tiles. */
-static int FC(use_winograd_grad)(const fc_conv2d *p) {
-    return FC(use_winograd)(p) && p->groups == 1 && p->OH * p->OW >= 100;
+/* m of F(m x m, 3x3), or 0: from the shape of one image and the kernel, never from N or the threads. */
+static int FC(use_winograd)(const fc_conv2d *p, int gradient) {
+    const int possible = p->R == 3 && p->S == 3 && p->stride_h == 1 && p->stride_w == 1 && p->dilation_h == 1 &&
+                         p->dilation_w == 1 && (!gradient || p->groups == 1);
+    return possible ? FC(winograd_tile)(p->C / p->groups, p->K / p->groups, p->OH, p->OW, p->precision, gradient) : 0;
 }
 
 /* Forward or grad_x of a 1 x 1 kernel as a matrix product. */
@@ -70,29 +66,40 @@ static int FC(use_pointwise)(const fc_conv2d *p, const FC(point_problem) *q) {
     return p->N > 0 && p->OH > 0 && p->OW > 0 && FC(is_pointwise)(p) && FC(point_pays)(q);
 }
 
-/* Correlation of a whole batch by Winograd where the call uses it, and by the direct kernels otherwise. */
+/* What a correlation by Winograd may need: scratch for the direct kernels too, for images that it leaves out. */
 static size_t FC(run_workspace)(const FC(correlation) *q, const FC(blocks) *b, int winograd, int threads) {
     const size_t direct = FC(correlation_scratch)(q, b, threads);
-    return winograd ? direct + FC(plan_winograd)(q, b, NULL, threads).bytes : direct;
+    return winograd ? direct + FC(plan_winograd)(q, b, winograd, NULL, threads).bytes : direct;
 }
 
-static void FC(run)(const FC(correlation) *q, const FC(blocks) *b, int winograd, const real *weight, ptrdiff_t weights,
-                    const real *x, const real *packed, const real *bias, real *y, void *workspace, int threads) {
-    if (!winograd || !kernels.all_within(weight, weights, FC(WINOGRAD_LIMIT))) {
-        const int finite = !FC(needs_padding)(q) || kernels.all_finite(weight, weights);
+/* Correlation by the direct kernels, of the images that Winograd left out: of all when that is NULL. */
+static void FC(run_direct)(const FC(correlation) *q, const FC(blocks) *b, const uint8_t *left_out, const FC(weights) *w,
+                           ptrdiff_t weights, const real *x, const real *packed, const real *bias, real *y, void *workspace,
+                           int threads) {
+    if (!left_out) {
+        const int finite = !FC(needs_padding)(q) || kernels.all_finite(w->weight, weights);
         FC(correlate)(q, b, finite, x, packed, bias, y, workspace, threads);
         return;
     }
+    FC(correlation) one = *q;
+    one.images = 1;
+    for (ptrdiff_t n = 0; n < q->images; n++)
+        if (left_out[n])
+            FC(correlate)(&one, b, 1, x + n * q->groups * q->C * q->H * q->W, packed, bias,
+                          y + n * q->groups * q->K * q->y_channel, workspace, threads);
+}
+
+/* Tries Winograd: 1 when all is done.  *left_out: NULL when nothing is, else the images that are left to do. */
+static int FC(run_winograd)(const FC(correlation) *q, const FC(blocks) *b, int m, const FC(weights) *w, ptrdiff_t weights,
+                            const real *x, const real *bias, real *y, void *workspace, int threads,
+                            const uint8_t **left_out) {
+    *left_out = NULL;
+    if (!kernels.all_within(w->weight, weights, FC(WINOGRAD_LIMIT))) return 0;
     const size_t direct = FC(correlation_scratch)(q, b, threads);
-    const FC(winograd_plan) f = FC(plan_winograd)(q, b, (char *)workspace + direct, threads);
-    FC(winograd)(q, b, &f, x, packed, bias, y, threads);
-    for (ptrdiff_t n = 0; n < q->images; n++) {
-        if (!f.beyond[n]) continue;
-        FC(correlation) one = *q;
-        one.images = 1;
-        FC(correlate)(&one, b, 1, x + n * q->groups * q->C * q->H * q->W, packed, bias,
-                      y + n * q->groups * q->K * q->y_channel, workspace, threads);
-    }
+    const FC(winograd_plan) f = FC(plan_winograd)(q, b, m, (char *)workspace + direct, threads);
+    if (!FC(winograd)(q, b, &f, x, w, bias, y, threads)) return 1;
+    *left_out = f.beyond;
+    return 0;
 }
 
 /* -- forward ------------------------------------------------------------------------------------------------------- */
@@ -110,8 +117,8 @@ typedef struct {
 static FC(forward_plan) FC(plan_forward)(const fc_conv2d *p, void *workspace) {
     FC(forward_plan) f;
     const ptrdiff_t C = p->C / p->groups, K = p->K / p->groups, T = p->R * p->S;
-    f.winograd = FC(use_winograd)(p) && p->N > 0;
-    f.b = FC(choose_blocks)(K, C, T, FC(use_winograd)(p));
+    f.winograd = p->N > 0 ? FC(use_winograd)(p, 0) : 0;
+    f.b = FC(choose_blocks)(K, C, T, FC(use_winograd)(p, 0));
     fc_arena arena = {workspace, 0};
     f.dy = fc_carve(&arena, sizeof(ptrdiff_t) * (size_t)T);
     f.dx = fc_carve(&arena, sizeof(ptrdiff_t) * (size_t)T);
@@ -127,7 +134,22 @@ static FC(forward_plan) FC(plan_forward)(const fc_conv2d *p, void *workspace) {
     return f;
 }
 
+/* The taps as steps in x, and the bias in whole blocks. */
+static void FC(forward_taps)(const fc_conv2d *p, const FC(forward_plan) *f, const real *bias) {
+    const ptrdiff_t K = p->K / p->groups, padded = f->b.blocks * f->b.width;
+    for (ptrdiff_t t = 0; t < p->R * p->S; t++) {
+        f->dy[t] = t / p->S * p->dilation_h - p->pad_top;
+        f->dx[t] = t % p->S * p->dilation_w - p->pad_left;
+    }
+    for (ptrdiff_t g = 0; g < p->groups; g++)
+        for (ptrdiff_t k = 0; k < padded; k++) f->bias[g * padded + k] = bias && k < K ? bias[g * K + k] : 0;
+}
+
 size_t FC(conv2d_forward_workspace)(const fc_conv2d *p, int threads) {
+    if (FC(phases_pay)(p)) {
+        const fc_conv2d s = FC(phases_of)(p);
+        return FC(plan_phases)(p, NULL).bytes + FC(conv2d_forward_workspace)(&s, threads);
+    }
     const FC(point_problem) point = FC(point_forward)(p);
     if (FC(use_pointwise)(p, &point)) return FC(plan_pointwise)(&point, NULL, threads).bytes;
     FC(forward_plan) f = FC(plan_forward)(p, NULL);
@@ -136,6 +158,14 @@ size_t FC(conv2d_forward_workspace)(const fc_conv2d *p, int threads) {
 
 void FC(conv2d_forward)(const fc_conv2d *p, const real *x, const real *weight, const real *bias, real *y,
                         void *workspace, int threads) {
+    if (FC(phases_pay)(p)) {
+        const fc_conv2d s = FC(phases_of)(p);
+        const FC(phases_plan) f = FC(plan_phases)(p, workspace);
+        FC(phases_move)(p, p->C, p->H, p->W, (real *)x, f.x, 0, threads);
+        FC(conv2d_forward)(&s, f.x, weight, bias, f.y, f.rest, threads);
+        FC(phases_move)(p, p->K, p->OH, p->OW, y, f.y, 1, threads);
+        return;
+    }
     const FC(point_problem) point = FC(point_forward)(p);
     if (FC(use_pointwise)(p, &point)) {
         FC(pointwise)(&point, x, weight, bias, y, workspace, threads);
@@ -143,15 +173,12 @@ void FC(conv2d_forward)(const fc_conv2d *p, const real *x, const real *weight, c
     }
     FC(forward_plan) f = FC(plan_forward)(p, workspace);
     const ptrdiff_t C = p->C / p->groups, K = p->K / p->groups, T = p->R * p->S;
-    for (ptrdiff_t t = 0; t < T; t++) {
-        f.dy[t] = t / p->S * p->dilation_h - p->pad_top;
-        f.dx[t] = t % p->S * p->dilation_w - p->pad_left;
-    }
-    const ptrdiff_t padded = f.b.blocks * f.b.width;
-    for (ptrdiff_t g = 0; g < p->groups; g++)
-        for (ptrdiff_t k = 0; k < padded; k++) f.bias[g * padded + k] = bias && k < K ? bias[g * K + k] : 0;
+    FC(forward_taps)(p, &f, bias);
+    const FC(weights) w = {.weight = weight, .K = K, .C = C, .T = T};
+    const uint8_t *left_out = NULL;
+    if (f.winograd && FC(run_winograd)(&f.q, &f.b, f.winograd, &w, p->K * C * T, x, f.bias, y, f.rest, threads, &left_out)) return;
     FC(pack_weights)(&f.b, p->groups, K, C, T, weight, f.packed, threads);
-    FC(run)(&f.q, &f.b, f.winograd, weight, p->K * C * T, x, f.packed, f.bias, y, f.rest, threads);
+    FC(run_direct)(&f.q, &f.b, left_out, &w, p->K * C * T, x, f.packed, f.bias, y, f.rest, threads);
 }
 
 /* -- grad_x -------------------------------------------------------------------------------------------------------- */
@@ -195,8 +222,8 @@ typedef struct {
 static FC(grad_x_plan) FC(plan_grad_x)(const fc_conv2d *p, void *workspace) {
     FC(grad_x_plan) f;
     const ptrdiff_t C = p->C / p->groups, K = p->K / p->groups, T = p->R * p->S;
-    f.winograd = FC(use_winograd)(p) && p->N > 0;
-    f.b = FC(choose_blocks)(C, K, T, FC(use_winograd)(p));
+    f.winograd = p->N > 0 ? FC(use_winograd)(p, 0) : 0;
+    f.b = FC(choose_blocks)(C, K, T, FC(use_winograd)(p, 0));
     fc_arena arena = {workspace, 0};
     f.dy = fc_carve(&arena, sizeof(ptrdiff_t) * (size_t)T);
     f.dx = fc_carve(&arena, sizeof(ptrdiff_t) * (size_t)T);
@@ -231,6 +258,12 @@ static int FC(use_strided)(const fc_conv2d *p, const FC(grad_x_plan) *f) {
 }
 
 size_t FC(conv2d_grad_x_workspace)(const fc_conv2d *p, int threads) {
+    if (FC(phases_pay)(p)) {
+        const fc_conv2d s = FC(phases_of)(p);
+        const size_t sparse = FC(sparse_fits)(p) ? FC(plan_sparse)(p, 0, NULL, threads).bytes : 0;
+        const size_t bytes = FC(plan_phases)(p, NULL).bytes + FC(conv2d_grad_x_workspace)(&s, threads);
+        return bytes > sparse ? bytes : sparse;
+    }
     const FC(point_problem) point = FC(point_grad_x)(p);
     if (FC(use_pointwise)(p, &point)) return FC(plan_pointwise)(&point, NULL, threads).bytes;
     FC(grad_x_plan) f = FC(plan_grad_x)(p, NULL);
@@ -248,11 +281,25 @@ size_t FC(conv2d_grad_x_workspace)(const fc_conv2d *p, int threads) {
         const size_t bytes = FC(strided_scratch)(&s, &f.b, threads);
         if (bytes > most) most = bytes;
     }
-    return f.bytes + most;
+    const size_t sparse = FC(sparse_fits)(p) ? FC(plan_sparse)(p, 0, NULL, threads).bytes : 0;
+    return f.bytes + most > sparse ? f.bytes + most : sparse;
 }
 
 void FC(conv2d_grad_x)(const fc_conv2d *p, const real *grad_y, const real *weight, real *grad_x, void *workspace,
                        int threads) {
+    if (FC(sparse_pays)(p, SPARSE_SHARE_X, grad_y, NULL, weight, threads)) {
+        const FC(sparse_plan) f = FC(plan_sparse)(p, 0, workspace, threads);
+        FC(sparse_grad_x)(p, &f, grad_y, weight, grad_x, threads);
+        return;
+    }
+    if (FC(phases_pay)(p)) {
+        const fc_conv2d s = FC(phases_of)(p);
+        const FC(phases_plan) f = FC(plan_phases)(p, workspace);
+        FC(phases_move)(p, p->K, p->OH, p->OW, (real *)grad_y, f.y, 0, threads);
+        FC(conv2d_grad_x)(&s, f.y, weight, f.x, f.rest, threads);
+        FC(phases_move)(p, p->C, p->H, p->W, grad_x, f.x, 1, threads);
+        return;
+    }
     const FC(point_problem) point = FC(point_grad_x)(p);
     if (FC(use_pointwise)(p, &point)) {
         FC(pointwise)(&point, grad_y, weight, NULL, grad_x, workspace, threads);
@@ -272,9 +319,10 @@ void FC(conv2d_grad_x)(const fc_conv2d *p, const real *grad_y, const real *weigh
         if (f.order[t] < 0) f.order[t] = next++;
     if (f.winograd)
         for (ptrdiff_t t = 0; t < T; t++) f.order[t] = T - 1 - t; /* as the taps lie in grad_y: turned round */
-    FC(pack_weights_swapped)(&f.b, p->groups, K, C, T, weight, f.order, f.packed, threads);
     FC(correlation) phase[4];
     const int together = FC(use_strided)(p, &f) && kernels.all_finite(weight, p->K * C * T);
+    const FC(weights) w = {.weight = weight, .K = C, .C = K, .T = T, .swapped = 1, .order = f.order};
+    int packed = 0;
     next = 0;
     for (ptrdiff_t a = 0; a < p->stride_h && a < p->H; a++)
         for (ptrdiff_t b = 0; b < p->stride_w && b < p->W; b++) {
@@ -286,14 +334,18 @@ void FC(conv2d_grad_x)(const fc_conv2d *p, const real *grad_y, const real *weigh
                 f.dx[f.order[t]] = (b + p->pad_left - t % p->S * p->dilation_w) / p->stride_w;
             }
             next += q.T;
+            const uint8_t *left_out = NULL;
+            if (f.winograd && FC(run_winograd)(&q, &f.b, f.winograd, &w, p->K * C * T, grad_y, f.bias, grad_x, f.rest, threads, &left_out))
+                continue;
+            if (!packed++) FC(pack_weights_swapped)(&f.b, p->groups, K, C, T, weight, f.order, f.packed, threads);
             if (together) phase[2 * a + b] = q;
-            else FC(run)(&q, &f.b, f.winograd, weight, p->K * C * T, grad_y, f.packed, f.bias, grad_x, f.rest, threads);
+            else FC(run_direct)(&q, &f.b, left_out, &w, p->K * C * T, grad_y, f.packed, f.bias, grad_x, f.rest, threads);
         }
     if (!together) return;
     const FC(strided) s = FC(join_phases)(phase, p->stride_h, p->H, p->W);
     if (!FC(strided_grad_x)(&s, &f.b, grad_y, f.packed, f.bias, grad_x, f.taps, f.rest, threads))
         for (int i = 0; i < 2 * p->stride_h; i++)
-            FC(run)(&phase[i], &f.b, 0, weight, p->K * C * T, grad_y, f.packed, f.bias, grad_x, f.rest, threads);
+            FC(run_direct)(&phase[i], &f.b, NULL, &w, p->K * C * T, grad_y, f.packed, f.bias, grad_x, f.rest, threads);
 }
 
 /* -- grad_weight --------------------------------------------------------------------------------------------------- */
@@ -388,11 +440,19 @@ static int FC(swap_grad_weight)(const fc_conv2d *p, fc_conv2d *swapped) {
 }
 
 size_t FC(conv2d_grad_weight_workspace)(const fc_conv2d *p, int threads) {
+    if (FC(phases_pay)(p)) {
+        const fc_conv2d s = FC(phases_of)(p);
+        const size_t sparse = FC(sparse_fits)(p) ? FC(plan_sparse)(p, 1, NULL, threads).bytes : 0;
+        const size_t bytes = FC(plan_phases)(p, NULL).bytes + FC(conv2d_grad_weight_workspace)(&s, threads);
+        return bytes > sparse ? bytes : sparse;
+    }
     fc_conv2d problem;
     FC(swap_grad_weight)(p, &problem);
     const size_t direct = FC(plan_grad_weight)(&problem, NULL, threads).bytes;
-    const size_t winograd = FC(use_winograd_grad)(p) ? FC(plan_winograd_grad)(p, NULL, threads).bytes : 0;
-    return direct > winograd ? direct : winograd;
+    const size_t winograd = FC(use_winograd)(p, 1) ? FC(plan_winograd_grad)(p, FC(use_winograd)(p, 1), NULL, threads).bytes : 0;
+    const size_t sparse = FC(sparse_fits)(p) ? FC(plan_sparse)(p, 1, NULL, threads).bytes : 0;
+    const size_t most = direct > winograd ? direct : winograd;
+    return most > sparse ? most : sparse;
 }
 
 /* The plain way, with a look at the border: for a grad_y that is not finite, which must not meet the padding's zeros. */
@@ -491,8 +551,21 @@ void FC(conv2d_grad_weight)(const fc_conv2d *given, const real *grad_y, const re
         const real *other = grad_y;
         grad_y = x, x = other;
     }
-    if (FC(use_winograd_grad)(p) && p->N > 0) {
-        const FC(winograd_grad_plan) w = FC(plan_winograd_grad)(p, workspace, threads);
+    if (FC(sparse_pays)(p, SPARSE_SHARE_WEIGHT, grad_y, x, NULL, threads)) {
+        const FC(sparse_plan) f = FC(plan_sparse)(p, 1, workspace, threads);
+        FC(sparse_grad_weight)(p, &f, grad_y, x, grad_weight, threads);
+        return;
+    }
+    if (FC(phases_pay)(p)) {
+        const fc_conv2d s = FC(phases_of)(p);
+        const FC(phases_plan) f = FC(plan_phases)(p, workspace);
+        FC(phases_move)(p, p->C, p->H, p->W, (real *)x, f.x, 0, threads);
+        FC(phases_move)(p, p->K, p->OH, p->OW, (real *)grad_y, f.y, 0, threads);
+        FC(conv2d_grad_weight)(&s, f.y, f.x, grad_weight, f.rest, threads);
+        return;
+    }
+    if (FC(use_winograd)(p, 1) && p->N > 0) {
+        const FC(winograd_grad_plan) w = FC(plan_winograd_grad)(p, FC(use_winograd)(p, 1), workspace, threads);
         if (FC(winograd_grad_weight)(p, &w, grad_y, x, grad_weight, threads)) return;
     }
     const FC(grad_weight_plan) f = FC(plan_grad_weight)(p, workspace, threads);

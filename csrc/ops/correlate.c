@@ -29,6 +29,7 @@ typedef struct {
     const ptrdiff_t *dy, *dx;                  /* T each */
     ptrdiff_t top, left, height, width;        /* the box around the taps: dy in top .. top + height - 1, dx likewise */
     ptrdiff_t y_channel, y_row, y_col, y_offset;
+    const FC(after) *after; /* what to do with each band of a block of channels (epilogue.c); or NULL */
 } FC(correlation);
 
 /* How the output channels are cut in blocks: the layout of the packed weights, the same for all passes of a call. */
@@ -101,6 +102,7 @@ static FC(bands) FC(choose_bands)(const FC(correlation) *q, const FC(blocks) *b,
     /* Enough tasks for the threads; the result is the same for any band. */
     const ptrdiff_t tasks = q->images * q->groups;
     while (rows > 4 && tasks * ((q->rows + rows - 1) / rows) < 2 * threads) rows = (rows + 1) / 2;
+    if (q->after) rows = FC(after_rows)(q->rows, rows, b->width * q->cols);
     d.band = rows;
     d.bands = (q->rows + rows - 1) / rows;
     d.x_rows = FC(rows_for)(q, b, rows);
@@ -240,7 +242,7 @@ static void FC(correlate)(const FC(correlation) *q, const FC(blocks) *b, int fin
                                             q->step_w, x_rows, q->cols, scratch + (c * d.copies + s) * d.plane);
                 job.x_channel = d.copies * d.plane, job.x_row = 0, job.x_col = 1;
             }
-            const int scattered = b->positions && (q->y_col != 1 || q->y_row != q->cols);
+            const int scattered = b->positions && (q->y_col != 1 || q->y_row != q->cols || q->after);
             for (ptrdiff_t block = 0; block < b->blocks; block++) {
                 const ptrdiff_t k = block * b->width;
                 const real *wb = w + g * w_group + block * b->width * q->C * q->w_taps;
@@ -263,7 +265,10 @@ static void FC(correlate)(const FC(correlation) *q, const FC(blocks) *b, int fin
                 job.y_channel = scattered ? n : q->y_channel;
                 kernels.correlate_positions(&job, b->width, n, from, wb + q->w_first * b->width, bb,
                                             scattered ? flat : yi + k * q->y_channel);
-                for (ptrdiff_t m = 0; scattered && m < b->width && m < job.K; m++)
+                if (q->after)
+                    FC(finish_band)(q->after, image * q->K + k, job.K < b->width ? job.K : b->width, i0, rows, q->cols,
+                                    flat);
+                for (ptrdiff_t m = 0; scattered && !q->after && m < b->width && m < job.K; m++)
                     for (ptrdiff_t i = 0; i < rows; i++)
                         for (ptrdiff_t j = 0; j < q->cols; j++)
                             yi[(k + m) * q->y_channel + i * q->y_row + j * q->y_col] = flat[m * n + i * q->cols + j];

@@ -38,7 +38,10 @@ void FC(linear_forward)(const real *x, const real *weight, const real *bias, rea
                         ptrdiff_t O, void *workspace, int threads) {
     (void)workspace;
     if (M == 0 || O == 0) return;
-    threads = fc_threads_for((double)M * D * O, FC_FLOPS_PER_THREAD, threads);
+    /* Of few rows, the time goes into reading the weights. */
+    const int by_flops = fc_threads_for((double)M * D * O, FC_FLOPS_PER_THREAD, threads);
+    const int by_bytes = fc_threads_for((double)D * O * sizeof(real), FC_STREAMED_PER_THREAD, threads);
+    threads = by_flops > by_bytes ? by_flops : by_bytes;
     /* Blocks of 12 outputs (whole tiles of every instruction set) x 64 rows of x. */
     const ptrdiff_t wide = 12, tall = 64;
     const ptrdiff_t across = (O + wide - 1) / wide, down = (M + tall - 1) / tall;

@@ -8,11 +8,11 @@ What neighbours may do together is decided in `fusion.py`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, cast, overload
 
 from .activation import ReLU
-from .fusion import Step, steps
+from .fusion import Plan, Step
 from .module import Array, Module
 
 
@@ -32,7 +32,7 @@ class Sequential(Module):
 
     def __init__(self, *layers: Module) -> None:
         self._layers: list[Module] = []
-        self._steps: list[Step] = []  # of the last forward
+        self._plan: Plan | None = None  # of the last forward
         for layer in layers:
             self.append(layer)
 
@@ -69,28 +69,40 @@ class Sequential(Module):
 
     def forward(self, x: Array) -> Array:
         self._saved = None  # until all layers have run: a backward after a forward that failed must not mix the two
-        self._steps = steps(self._layers)
-        for step in self._steps:
-            x = cast(ReLU, step.layer).forward_in_place(x) if step.forward_in_place else step.layer.forward(x)
+        if self._plan is None or not self._plan.holds_for(self._layers):
+            self._plan = Plan(self._layers)
+        todo = self._plan.steps
+        i = 0
+        while i < len(todo):
+            layer, in_place, _, fused = todo[i]
+            y = None if fused is None else fused.forward(x)
+            if fused is not None and y is not None:
+                x = y
+                i += fused.length
+                continue
+            x = cast(ReLU, layer).forward_in_place(x) if in_place else layer.forward(x)
+            i += 1
         self._keep()
         return x
 
     def backward(self, grad_y: Array, *, need_grad_x: bool = True) -> Array | None:
         self._kept()
-        first = 0 if need_grad_x else self._first_with_parameters()
+        steps = self._plan.steps if self._plan is not None else []
+        first = 0 if need_grad_x else _first_with_parameters(steps)
         grad: Any = grad_y  # never None before the loop ends: every layer but the last is asked for its grad_x
-        for i in range(len(self._steps) - 1, first - 1, -1):
-            step, needed = self._steps[i], need_grad_x or i > first
+        for i in range(len(steps) - 1, first - 1, -1):
+            step, needed = steps[i], need_grad_x or i > first
             if needed and step.backward_in_place:
                 grad = cast(ReLU, step.layer).backward_in_place(grad)
             else:
                 grad = step.layer.backward(grad, need_grad_x=needed)
-        for step in self._steps[:first]:
+        for step in steps[:first]:
             step.layer.release()
         return grad if need_grad_x else None
 
-    def _first_with_parameters(self) -> int:
-        for i, step in enumerate(self._steps):
-            if next(step.layer.parameters(), None) is not None:
-                return i
-        return len(self._steps)
+
+def _first_with_parameters(steps: Sequence[Step]) -> int:
+    for i, step in enumerate(steps):
+        if next(step.layer.parameters(), None) is not None:
+            return i
+    return len(steps)

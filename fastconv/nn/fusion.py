@@ -5,6 +5,12 @@
    winner, and where it is not, both give zeros.
 2. ReLU works in place on an array that nobody else can see: where the layer before it makes a new array in `forward`
    and does not keep it, and, for `backward`, where the layer after it makes a new array for its grad_x.
+3. A convolution, the 2x2 max pool after it and the ReLU after that (if there is one) run forward as one kernel, where
+   the shapes suit it (`fastconv.ops.conv2d` decides): the convolution's own result is never written to memory.  Each
+   of the layers keeps for its backward what it keeps without, so that nothing that comes later sees a difference:
+   the convolution its input, the pool its winners, ReLU its result.
+
+In eval mode, layers keep nothing: what rule 3 would keep is not even computed.
 """
 
 from __future__ import annotations
@@ -12,25 +18,88 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from fastconv.ops.conv2d import _conv2d_pooled
+
 from .activation import ReLU
 from .conv import Conv2d
 from .linear import Linear
-from .module import Module
+from .module import Array, Module
 from .pooling import AvgPool2d, MaxPool2d
 
 # By exact type: a subclass may keep or return what it likes.  None of these keeps its result or its grad_x.
 MAKES_NEW_ARRAYS = (Conv2d, Linear, MaxPool2d, AvgPool2d)
 
 
+class Fused(NamedTuple):
+    """Neighbours that one kernel may run; relu is None where none follows."""
+
+    conv: Conv2d
+    pool: MaxPool2d
+    relu: ReLU | None
+
+    @property
+    def length(self) -> int:
+        return 2 if self.relu is None else 3
+
+    def forward(self, x: Array) -> Array | None:
+        """The result of the last of them, or None with nothing done where they must run one by one."""
+        conv, pool, relu = self
+        training = conv.training
+        if not pool.halves or pool.training != training or (relu is not None and relu.training != training):
+            return None
+        bias = None if conv.bias is None else conv.bias.data
+        results = _conv2d_pooled(
+            x,
+            conv.weight.data,
+            bias,
+            conv.stride,
+            conv.padding,
+            conv.dilation,
+            conv.groups,
+            relu is not None,
+            training,
+        )
+        if results is None:
+            return None
+        y, winners, shape = results
+        conv._keep(x)
+        pool._keep(winners, shape)
+        if relu is not None:
+            relu._keep(y)
+        return y
+
+
 class Step(NamedTuple):
-    """A layer in the order of running, and whether it may overwrite what it is given."""
+    """A layer in the order of running, whether it may overwrite what it is given, and what may run with it as one."""
 
     layer: Module
     forward_in_place: bool
     backward_in_place: bool
+    fused: Fused | None
 
 
-def steps(layers: Sequence[Module]) -> list[Step]:
+class Plan:
+    """The steps of a chain of layers, which hold while the chain stays as it is.
+
+    What may change in a layer (its mode, the window of a pool) is looked at when the layer runs, but for return_indices
+    of a pool, on which the order depends.
+    """
+
+    def __init__(self, layers: Sequence[Module]) -> None:
+        self.steps = _steps(layers)
+        self._layers = list(layers)
+        self._pools = [(layer, layer.return_indices) for layer in layers if type(layer) is MaxPool2d]
+
+    def holds_for(self, layers: list[Module]) -> bool:
+        if self._layers != layers:
+            return False
+        for pool, return_indices in self._pools:  # noqa: SIM110 (a generator is slower)
+            if pool.return_indices is not return_indices:
+                return False
+        return True
+
+
+def _steps(layers: Sequence[Module]) -> list[Step]:
     """The layers in the order in which they run forward; backward goes through it from the end."""
     order = list(layers)
     for i in range(len(order) - 1):
@@ -42,5 +111,15 @@ def steps(layers: Sequence[Module]) -> list[Step]:
         relu_here = type(layer) is ReLU
         fresh_before = i > 0 and type(order[i - 1]) in MAKES_NEW_ARRAYS
         fresh_after = i + 1 < len(order) and type(order[i + 1]) in MAKES_NEW_ARRAYS
-        result.append(Step(layer, relu_here and fresh_before, relu_here and fresh_after))
+        result.append(Step(layer, relu_here and fresh_before, relu_here and fresh_after, _fused(order[i : i + 3])))
     return result
+
+
+def _fused(layers: Sequence[Module]) -> Fused | None:
+    """What may run as one from the first of these layers on."""
+    if len(layers) < 2:
+        return None
+    conv, pool, relu = layers[0], layers[1], layers[2] if len(layers) > 2 else None
+    if type(conv) is not Conv2d or type(pool) is not MaxPool2d:
+        return None
+    return Fused(conv, pool, relu if type(relu) is ReLU else None)

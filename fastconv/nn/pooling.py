@@ -52,6 +52,18 @@ class MaxPool2d(Module):
         height, width = check.pair(op, "kernel_size", self.kernel_size, 1)
         self._by_winners = not self.return_indices and height * width <= MOST_WINNERS
 
+    @property
+    def halves(self) -> bool:
+        """Whether it is the plainest of all: 2x2 windows side by side, without indices."""
+        return (
+            self.kernel_size in (2, (2, 2))
+            and self.stride in (2, (2, 2))
+            and self.padding in (0, (0, 0))
+            and self.dilation in (1, (1, 1))
+            and not self.ceil_mode
+            and not self.return_indices
+        )
+
     def forward(self, x: Array) -> Any:
         window = (self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
         if not self.training and not self.return_indices:

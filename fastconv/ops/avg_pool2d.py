@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fastconv import _kernels
-from fastconv._kernels import avg_pool2d_forward, empty
+from fastconv._kernels import avg_pool2d_forward, empty, quick_avg_pool2d
 from fastconv._threads import get_num_threads
 from fastconv._validation import check_avg_pool2d, check_pool_input_shape, contiguous, floats, floats_shaped
 
@@ -71,6 +71,10 @@ def avg_pool2d(
     >>> fastconv.avg_pool2d(x, 2, divisor_override=1)
     array([[[12., 12.]]], dtype=float32)
     """
+    if ceil_mode is False and count_include_pad is True and divisor_override is None:
+        quick = quick_avg_pool2d(x, kernel_size, stride, padding)
+        if quick is not None:
+            return quick
     op = "avg_pool2d"
     x = floats(op, "x", x)
     problem, y_shape, include_pad, divisor = check_avg_pool2d(

@@ -10,6 +10,9 @@ from fastconv._kernels import (
     conv2d_grad_weight,
     conv2d_grad_x,
     empty,
+    quick_conv2d,
+    quick_conv2d_backward,
+    quick_conv2d_pooled,
 )
 from fastconv._threads import get_num_threads
 from fastconv._validation import check_conv2d, contiguous, floats_shaped, needed
@@ -94,10 +97,32 @@ def conv2d(
     array([[[[4321,  402],
              [  43,    4]]]])
     """
+    quick = quick_conv2d(x, weight, bias, stride, padding, dilation, groups)
+    if quick is not None:
+        return quick
     x, weight, bias, problem, y_shape = check_conv2d("conv2d", x, weight, bias, stride, padding, dilation, groups)
     y = empty(y_shape, x.dtype)
     conv2d_forward(problem, x, weight, bias, y, get_num_threads())
     return y
+
+
+def _conv2d_pooled(
+    x: Array,
+    weight: Array,
+    bias: Array | None,
+    stride: Size,
+    padding: Size | str,
+    dilation: Size,
+    groups: int,
+    relu: bool,
+    want_winners: bool,
+) -> tuple[Array, Array | None, tuple[int, ...]] | None:
+    """conv2d, then max_pool2d of 2x2 windows, then relu if wanted, in one call, to the same bits.  For layers.
+
+    (y, winners as of max_pool2d_winners or None, shape of conv2d's result); None where they are to be done one by one:
+    for other shapes than fused kernels are made for, and for arguments that want checking.
+    """
+    return quick_conv2d_pooled(x, weight, bias, stride, padding, dilation, groups, relu, want_winners)
 
 
 def conv2d_backward(
@@ -152,6 +177,9 @@ def conv2d_backward(
     >>> grad_bias
     array([2.], dtype=float32)
     """
+    quick = quick_conv2d_backward(grad_y, x, weight, stride, padding, dilation, groups, need)
+    if quick is not None:
+        return quick
     op = "conv2d_backward"
     x, weight, _, problem, y_shape = check_conv2d(op, x, weight, None, stride, padding, dilation, groups)
     grad_y = contiguous(floats_shaped(op, "grad_y", grad_y, "x", x, y_shape, "the shape of the output,"))

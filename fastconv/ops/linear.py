@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fastconv._kernels import empty, linear_forward, linear_grad_bias, linear_grad_weight, linear_grad_x
+from fastconv._kernels import (
+    empty,
+    linear_forward,
+    linear_grad_bias,
+    linear_grad_weight,
+    linear_grad_x,
+    quick_linear,
+    quick_linear_backward,
+)
 from fastconv._threads import get_num_threads
 from fastconv._validation import check_linear, contiguous, floats_shaped, needed
 
@@ -45,6 +53,9 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
     array([[  21., 2100.,    8.],
            [  43., 4300.,   12.]], dtype=float32)
     """
+    quick = quick_linear(x, weight, bias)
+    if quick is not None:
+        return quick
     x, weight, bias, y_shape, matrix = check_linear("linear", x, weight, bias)
     y = empty(y_shape, x.dtype)
     if x.ndim == 2:
@@ -101,6 +112,9 @@ def linear_backward(
     >>> grad_bias
     array([3.], dtype=float32)
     """
+    quick = quick_linear_backward(grad_y, x, weight, need)
+    if quick is not None:
+        return quick
     op = "linear_backward"
     x, weight, _, y_shape, matrix = check_linear(op, x, weight, None)
     grad_y = floats_shaped(op, "grad_y", grad_y, "x", x, y_shape, "the shape of the output,")

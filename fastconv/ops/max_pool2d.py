@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, overload
 
 from fastconv import _kernels
-from fastconv._kernels import empty, max_pool2d_forward
+from fastconv._kernels import empty, max_pool2d_forward, quick_max_pool2d
 from fastconv._threads import get_num_threads
 from fastconv._validation import (
     I64,
@@ -122,6 +122,10 @@ def max_pool2d(
     >>> indices
     array([[[1, 6]]])
     """
+    if return_indices is False and ceil_mode is False and type(dilation) is int and dilation == 1:
+        quick: Array | None = quick_max_pool2d(x, kernel_size, stride, padding, False)
+        if quick is not None:
+            return quick
     op = "max_pool2d"
     x = floats(op, "x", x)
     problem, y_shape, _ = check_max_pool2d(op, x.shape, kernel_size, stride, padding, dilation, ceil_mode)
@@ -225,6 +229,10 @@ def max_pool2d_winners(
     ShapeError, TypeError
         As max_pool2d; also if the window has more than 256 taps.
     """
+    if ceil_mode is False and type(dilation) is int and dilation == 1:
+        quick: tuple[Array, Array] | None = quick_max_pool2d(x, kernel_size, stride, padding, True)
+        if quick is not None:
+            return quick
     op = "max_pool2d_winners"
     x = floats(op, "x", x)
     problem, y_shape, taps = check_max_pool2d(op, x.shape, kernel_size, stride, padding, dilation, ceil_mode)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fastconv._kernels import empty, relu_forward
+from fastconv._kernels import empty, quick_relu, quick_relu_backward, relu_forward
 from fastconv._kernels import relu_backward as relu_backward_kernel
 from fastconv._threads import get_num_threads
 from fastconv._validation import contiguous, floats, floats_shaped
@@ -39,6 +39,9 @@ def relu(x: Array) -> Array:
     >>> fastconv.relu(np.array([-1, 0, 2], np.float32))
     array([0., 0., 2.], dtype=float32)
     """
+    quick = quick_relu(x)
+    if quick is not None:
+        return quick
     x = floats("relu", "x", x)
     if not x.flags.carray:
         x = contiguous(x)
@@ -74,6 +77,9 @@ def relu_backward(grad_y: Array, x: Array) -> Array:
     >>> fastconv.relu_backward(np.array([10, 20, 30], np.float32), np.array([-1, 0, 2], np.float32))
     array([ 0.,  0., 30.], dtype=float32)
     """
+    quick = quick_relu_backward(grad_y, x)
+    if quick is not None:
+        return quick
     op = "relu_backward"
     x = floats(op, "x", x)
     grad_y = contiguous(floats_shaped(op, "grad_y", grad_y, "x", x, x.shape, "the shape of x,"))
