@@ -24,6 +24,12 @@ typedef struct {
     int precision; /* 0 highest, 1 high, 2 medium: what float32 kernels may do */
 } fc_conv2d;
 
+/* How a pass of conv2d is computed; see ops/choose.c. */
+typedef enum {
+    FC_BY_CHANNELS, FC_BY_POSITIONS, FC_BY_POINTWISE, FC_BY_WINOGRAD, FC_BY_DEPTHWISE, FC_BY_PHASES, FC_BY_TAP_SUMS, FC_BY_OUTER_TAPS,
+    FC_BY_OUTER_POSITIONS
+} fc_algorithm;
+
 size_t fc_conv2d_forward_workspace(const fc_conv2d *p, fc_dtype dtype, int threads);
 void fc_conv2d_forward(const fc_conv2d *p, fc_dtype dtype, const void *x, const void *weight, const void *bias, void *y,
                        void *workspace, int threads);

@@ -18,13 +18,26 @@ typedef struct {
     ptrdiff_t x_channel, x_row, x_col;
     ptrdiff_t w_channel; /* from one c to the next in the packed weights of a block of channels */
     ptrdiff_t y_channel, y_row, y_col;
+    const void *next; /* correlate_channels: what to prefetch of each channel, next_channel apart, or NULL */
+    ptrdiff_t next_channel, next_lines;
 } fc_correlation;
+
+/* A matrix product over a panel of positions; see kernels/pointwise.c. */
+typedef struct {
+    ptrdiff_t C, K;
+    ptrdiff_t x_row, from_row, to_row; /* from one channel to the next */
+    ptrdiff_t w_block;                 /* from one block of channels to the next in the packed weights */
+    ptrdiff_t source_row;              /* the same of x as it lies */
+    ptrdiff_t next_span;               /* elements of such a row to prefetch */
+} fc_pointwise;
 
 /* The outer products of grad_weight over a band of positions; see kernels/outer_taps.c. */
 typedef struct {
     ptrdiff_t C, L, S, rows, cols;
     const ptrdiff_t *lines; /* L offsets into a channel of x */
     ptrdiff_t x_channel, x_row, x_col;
+    const void *next; /* what to prefetch of x: next_bytes of each channel, next_channel elements apart, or NULL */
+    ptrdiff_t next_channel, next_bytes;
 } fc_outer;
 
 /* The sums of kernels/outer_positions.c: K x Q of them, over n positions of each of a few images. */

@@ -15,6 +15,7 @@
 typedef struct {
     int lanes; /* elements in a vector */
     int conv_positions; /* positions in a tile of conv2d_channels */
+    int point_rows, point_vectors; /* channels and vectors of positions in a tile of pointwise */
 #define real float
 #define int_real int_f32
 #include "kernels.inc"
@@ -25,6 +26,7 @@ typedef struct {
 typedef struct {
     int lanes;
     int conv_positions;
+    int point_rows, point_vectors;
 #define real double
 #define int_real int_f64
 #include "kernels.inc"

@@ -7,11 +7,14 @@
 #if defined(FC_ISA_AVX512) || defined(__aarch64__)
 #define CONV_POSITIONS 14 /* correlate_channels: positions x 2 vectors of channels */
 #define OUTER_BUDGET 14   /* outer_taps: values of x x 2 vectors of channels */
+#define POINT_ROWS 8      /* pointwise: channels x 3 vectors of positions */
 #define SPARSE_TAPS 25    /* sparse: taps x 1 vector of channels */
 #else
 #define CONV_POSITIONS 6
 #define OUTER_BUDGET 6
+#define POINT_ROWS 4
 #define SPARSE_TAPS 12
 #endif
+#define POINT_VECTORS 3
 
 #endif

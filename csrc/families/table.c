@@ -28,6 +28,8 @@ const fc_kernel_table FC_TABLE = {
         {
             .lanes = FC_LANES_f32,
             .conv_positions = CONV_POSITIONS,
+            .point_rows = POINT_ROWS,
+            .point_vectors = POINT_VECTORS,
 #define FC_KERNEL(result, name, arguments) .name = FC_ISA_NAME_OF(name, f32),
 #include "../kernels.inc"
 #undef FC_KERNEL
@@ -36,6 +38,8 @@ const fc_kernel_table FC_TABLE = {
         {
             .lanes = FC_LANES_f64,
             .conv_positions = CONV_POSITIONS,
+            .point_rows = POINT_ROWS,
+            .point_vectors = POINT_VECTORS,
 #define FC_KERNEL(result, name, arguments) .name = FC_ISA_NAME_OF(name, f64),
 #include "../kernels.inc"
 #undef FC_KERNEL

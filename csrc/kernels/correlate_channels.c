@@ -8,7 +8,10 @@
  *   weights [c][t][kv * LANES], zero where a channel does not exist;  bias [kv * LANES]
  *
  * P is up to CONV_POSITIONS neighbours in a row; narrow outputs take two rows at a time.  At the end the tile is
- * transposed, so that y is written in rows. */
+ * transposed, so that y is written in rows.
+ *
+ * Memory is asked for ahead, while there is arithmetic to hide the wait: the lines of y before a tile, and with each
+ * step of c a share of what the caller names in job->next. */
 
 #ifndef TILE_ROWS
 /* A tile's buffer holds a whole number of LANES x LANES squares of positions. */
@@ -22,10 +25,13 @@ FC_INLINE void FC(channels_sum)(const int kv, const int pr, const int pc, const 
     for (int p = 0; p < pr * pc; p++)
 #pragma GCC unroll 2
         for (int v = 0; v < kv; v++) acc[p][v] = vec_load(bias + v * LANES);
-    const ptrdiff_t T = job->T, x_row = job->x_row;
+    const ptrdiff_t T = job->T, x_row = job->x_row, next_lines = job->next_lines;
+    const real *next = job->next;
     for (ptrdiff_t c = 0; c < job->C; c++) {
         const real *wt = w + c * job->w_channel;
         const real *xc = x + c * job->x_channel;
+        for (ptrdiff_t i = 0; i < next_lines; i++)
+            __builtin_prefetch((const char *)(next + c * job->next_channel) + 64 * i, 0, 2);
         for (ptrdiff_t t = 0; t < T; t++, wt += kv * LANES) {
             const real *xt = xc + job->taps[t];
             vec wv[2];
@@ -106,16 +112,26 @@ void KERNEL(correlate_channels)(const fc_correlation *job, int kv, const real *x
                                    real *y) {
     real tile[(TILE_ROWS + LANES) * 2 * LANES] __attribute__((aligned(64)));
     memset(tile, 0, sizeof tile); /* rows past the last position are transposed too, though never stored */
-    const ptrdiff_t cols = job->cols;
+    const ptrdiff_t cols = job->cols, width = kv * LANES;
     /* Columns in tiles as equal as can be: 26 is 13 + 13, not 14 + 12. */
     const ptrdiff_t tiles = (cols + CONV_POSITIONS - 1) / CONV_POSITIONS, narrow = cols / tiles, wider = cols % tiles;
+    /* The lines to prefetch are shared out among the tiles. */
+    const ptrdiff_t steps = cols <= CONV_POSITIONS / 2 ? (job->rows + 1) / 2 : job->rows * tiles;
+    fc_correlation part = *job;
+    part.next_lines = job->next ? (job->next_lines + steps - 1) / steps : 0;
     for (ptrdiff_t i = 0; i < job->rows;) {
         int pr = cols <= CONV_POSITIONS / 2 && i + 1 < job->rows ? 2 : 1;
         ptrdiff_t j = 0;
         for (ptrdiff_t q = 0; q < tiles; q++) {
             int pc = (int)(narrow + (q < wider));
-            FC(channels_tiles)[kv - 1][pr - 1][pc](job, x + i * job->x_row + j * job->x_col, w, bias, tile);
-            FC(channels_store)(job, kv, pr, pc, tile, y + i * job->y_row + j * job->y_col);
+            real *to = y + i * job->y_row + j * job->y_col;
+            for (ptrdiff_t k = 0; k < width && k < job->K; k++) {
+                __builtin_prefetch(to + k * job->y_channel, 1, 3);
+                __builtin_prefetch(to + k * job->y_channel + (pc - 1) * job->y_col, 1, 3);
+            }
+            FC(channels_tiles)[kv - 1][pr - 1][pc](&part, x + i * job->x_row + j * job->x_col, w, bias, tile);
+            part.next = (const char *)part.next + 64 * part.next_lines;
+            FC(channels_store)(job, kv, pr, pc, tile, to);
             j += pc;
         }
         i += pr;

@@ -8,8 +8,15 @@
  *
  *   g [position][kv * LANES], a transposed band of grad_y;  sum [c][l][s][kv * LANES], added to */
 
+/* What a tile asks for of the x that is read next, a line with each position: `channel` bytes from one channel to the
+ * next, of which the last `gap` are left out. */
+typedef struct {
+    const char *at, *channel_end, *end;
+    ptrdiff_t channel, gap;
+} FC(outer_next);
+
 FC_INLINE void FC(outer_sum)(const int kv, const int np, const int nc, const fc_outer *job, const real *const *line,
-                             const real *g, real *const *sum) {
+                             const real *g, real *const *sum, FC(outer_next) next) {
     vec acc[OUTER_BUDGET][2];
 #pragma GCC unroll 16
     for (int p = 0; p < np; p++)
@@ -23,6 +30,11 @@ FC_INLINE void FC(outer_sum)(const int kv, const int np, const int nc, const fc_
 #pragma GCC unroll 16
         for (int p = 0; p < np; p++) x[p] = line[p] + i * job->x_row;
         for (ptrdiff_t j = 0; j < job->cols; j++, g += kv * LANES) {
+            if (next.at < next.end) {
+                __builtin_prefetch(next.at, 0, 2);
+                next.at += 64;
+                if (next.at >= next.channel_end) next.at += next.gap, next.channel_end += next.channel;
+            }
             vec gv[2];
 #pragma GCC unroll 2
             for (int v = 0; v < kv; v++) gv[v] = vec_load(g + v * LANES);
@@ -44,12 +56,12 @@ FC_INLINE void FC(outer_sum)(const int kv, const int np, const int nc, const fc_
             for (int v = 0; v < kv; v++) vec_store(sum[p] + (s * kv + v) * LANES, acc[p * nc + s][v]);
 }
 
-typedef void (*FC(outer_tile))(const fc_outer *, const real *const *, const real *, real *const *);
+typedef void (*FC(outer_tile))(const fc_outer *, const real *const *, const real *, real *const *, FC(outer_next));
 
 #define TILE(kv, np, nc)                                                                                        \
     static void FC(outer_##kv##_##np##_##nc)(const fc_outer *job, const real *const *line, const real *g,         \
-                                             real *const *sum) {                                                \
-        FC(outer_sum)(kv, np, nc, job, line, g, sum);                                                           \
+                                             real *const *sum, FC(outer_next) next) {                           \
+        FC(outer_sum)(kv, np, nc, job, line, g, sum, next);                                                     \
     }
 #define TILE_ENTRY(kv, np, nc) [kv - 1][nc][np] = FC(outer_##kv##_##np##_##nc),
 #if OUTER_BUDGET == 14
@@ -86,7 +98,16 @@ void KERNEL(outer_taps)(const fc_outer *job, int kv, const real *x, const real *
                 line[p] = x + (at / job->L) * job->x_channel + job->lines[at % job->L] + s;
                 to[p] = sum + (at * job->S + s) * kv * LANES;
             }
-            FC(outer_tiles)[kv - 1][nc][np](job, line, g, to);
+            FC(outer_next) next = {NULL, NULL, NULL, 0, 0};
+            if (job->next && s == 0) { /* the channels that begin in this tile */
+                const ptrdiff_t c0 = (first + job->L - 1) / job->L, c1 = (first + np + job->L - 1) / job->L;
+                next.channel = job->next_channel * (ptrdiff_t)sizeof(real);
+                next.gap = next.channel - (job->next_bytes + 63) / 64 * 64;
+                next.at = (const char *)job->next + c0 * next.channel;
+                next.channel_end = next.at + job->next_bytes;
+                next.end = (const char *)job->next + c1 * next.channel;
+            }
+            FC(outer_tiles)[kv - 1][nc][np](job, line, g, to, next);
         }
         s += nc;
     }

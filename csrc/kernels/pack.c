@@ -149,8 +149,10 @@ void KERNEL(pad_plane)(const real *from, ptrdiff_t H, ptrdiff_t W, ptrdiff_t fir
     const ptrdiff_t begin = left < 0 ? -left : 0;                 /* the columns of `to` that exist in `from` */
     const ptrdiff_t end = W - left < width ? W - left : width;
     for (ptrdiff_t r = 0; r < rows; r++, to += to_row) {
-        for (ptrdiff_t c = 0; c < width; c += LANES) vec_store(to + c, vec_set1(0));
-        if (first + r < 0 || first + r >= H) continue;
+        const int inside = first + r >= 0 && first + r < H && begin < end;
+        for (ptrdiff_t c = 0; c < (inside ? begin : width); c += LANES) vec_store(to + c, vec_set1(0));
+        for (ptrdiff_t c = inside ? end : width; c < width; c += LANES) vec_store(to + c, vec_set1(0));
+        if (!inside) continue;
         const real *row = from + (first + r) * W + left;
         ptrdiff_t c = begin;
         for (; c + LANES <= end; c += LANES) vec_store(to + c, vec_load(row + c));

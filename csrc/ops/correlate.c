@@ -12,7 +12,7 @@
 #ifndef FC_CORRELATE
 #define FC_CORRELATE
 enum {
-    BAND_BYTES = 192 << 10, /* of x in scratch at a time: a part of L2, beside the weights */
+    BAND_BYTES = 288 << 10, /* of x in scratch at a time: a part of L2, beside the weights */
     /* A padded plane larger than this is mostly border: see absurd below. */
     ABSURD_FACTOR = 8,
     ABSURD_PLANE = 4096,
@@ -170,6 +170,16 @@ static ptrdiff_t FC(plan_copies)(const FC(correlation) *q, const FC(bands) *d, p
     return copies;
 }
 
+/* Where a task's band of rows begins in x, and how many of its rows exist; NULL when there is no such task. */
+static const real *FC(next_band)(const FC(correlation) *q, const FC(bands) *d, const real *x, ptrdiff_t task,
+                                 ptrdiff_t tasks, ptrdiff_t *rows) {
+    if (task >= tasks) return NULL;
+    const ptrdiff_t first = task % d->bands * d->band * q->step_h + q->top, end = first + d->x_rows;
+    const ptrdiff_t begin = first < 0 ? 0 : first;
+    *rows = (end < q->H ? end : q->H) - begin;
+    return *rows > 0 ? x + task / d->bands * q->C * q->H * q->W + begin * q->W : NULL;
+}
+
 /* x, y: the whole batch; w, bias: packed by pack_weights.  workspace: correlation_scratch bytes. */
 static void FC(correlate)(const FC(correlation) *q, const FC(blocks) *b, int finite, const real *x, const real *w,
                           const real *bias, real *y, void *workspace, int threads) {
@@ -212,6 +222,9 @@ static void FC(correlate)(const FC(correlation) *q, const FC(blocks) *b, int fin
             fc_correlation job = {.C = q->C, .T = q->T, .rows = rows, .cols = q->cols, .taps = taps,
                                   .y_channel = q->y_channel, .y_row = q->y_row, .y_col = q->y_col};
             const real *from = scratch;
+            /* The band that this thread probably copies next is asked for while this one is multiplied. */
+            ptrdiff_t next_rows = 0;
+            const real *next = FC(next_band)(q, &d, x, task + team, tasks, &next_rows);
             if (direct) {
                 from = xi + i0 * q->step_h * q->W;
                 job.x_channel = q->H * q->W, job.x_row = q->step_h * q->W, job.x_col = q->step_w;
@@ -238,6 +251,12 @@ static void FC(correlate)(const FC(correlation) *q, const FC(blocks) *b, int fin
                 if (!b->positions) {
                     const int kv = FC(block_vectors)(b, q->K, block), width = kv * kernels.lanes;
                     job.w_channel = q->w_taps * width;
+                    if (!direct && next) { /* each block asks for its share of the rows */
+                        const ptrdiff_t row = next_rows * block / b->blocks, end = next_rows * (block + 1) / b->blocks;
+                        job.next = row < end ? next + row * q->W : NULL;
+                        job.next_channel = q->H * q->W;
+                        job.next_lines = ((end - row) * q->W * (ptrdiff_t)sizeof(real) + 63) / 64;
+                    }
                     kernels.correlate_channels(&job, kv, from, wb + q->w_first * width, bb, yi + k * q->y_channel);
                     continue;
                 }

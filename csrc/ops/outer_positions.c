@@ -73,12 +73,12 @@ static FC(outer_plan) FC(plan_outer_positions)(const fc_conv2d *p, void *workspa
  * of the machine's peak, as measured.  Here the copies cost some multiply-adds more, fewer for a higher kernel, which
  * uses each copy more often, and adding up lanes some vectors of positions in each pass.  There the transposes cost as
  * much as some thirteen taps, and output channels are rounded up. */
-static int FC(use_outer_positions)(const fc_conv2d *p, int threads) {
+static int FC(use_outer_positions)(const fc_conv2d *p) {
     const ptrdiff_t C = p->C / p->groups, K = p->K / p->groups, Q = C * p->R * p->S, lanes = kernels.lanes;
     if (p->N == 0 || p->OH == 0 || p->OW == 0 || (double)K * Q > MOST_SUMS) return 0;
     /* Kernels that reach far beyond an image are for the other way, which knows when not to copy. */
     if ((p->R - 1) * p->dilation_h / p->stride_h > 2 * p->OH + 16) return 0;
-    const FC(outer_plan) f = FC(plan_outer_positions)(p, NULL, threads);
+    const FC(outer_plan) f = FC(plan_outer_positions)(p, NULL, 1);
     if ((double)C * f.copies * f.plane * sizeof(real) > MOST_COPIES) return 0;
     const double gather = p->stride_w > 2 ? 1.5 * lanes : p->stride_w == 2 ? 6 : 0;
     const double row = 6.0 * lanes * ((p->OW + lanes - 1) / lanes) / p->OW + gather;

@@ -54,3 +54,30 @@ static void FC(phases_move)(const fc_conv2d *p, ptrdiff_t C, ptrdiff_t H, ptrdif
         }
     }
 }
+
+static void FC(phases_forward)(const fc_conv2d *p, const real *x, const real *weight, const real *bias, real *y,
+                               void *workspace, int threads) {
+    const fc_conv2d s = FC(phases_of)(p);
+    const FC(phases_plan) f = FC(plan_phases)(p, workspace);
+    FC(phases_move)(p, p->C, p->H, p->W, (real *)x, f.x, 0, threads);
+    FC(conv2d_forward)(&s, f.x, weight, bias, f.y, f.rest, threads);
+    FC(phases_move)(p, p->K, p->OH, p->OW, y, f.y, 1, threads);
+}
+
+static void FC(phases_grad_x)(const fc_conv2d *p, const real *grad_y, const real *weight, real *grad_x, void *workspace,
+                              int threads) {
+    const fc_conv2d s = FC(phases_of)(p);
+    const FC(phases_plan) f = FC(plan_phases)(p, workspace);
+    FC(phases_move)(p, p->K, p->OH, p->OW, (real *)grad_y, f.y, 0, threads);
+    FC(conv2d_grad_x)(&s, f.y, weight, f.x, f.rest, threads);
+    FC(phases_move)(p, p->C, p->H, p->W, grad_x, f.x, 1, threads);
+}
+
+static void FC(phases_grad_weight)(const fc_conv2d *p, const real *grad_y, const real *x, real *grad_weight, void *workspace,
+                                   int threads) {
+    const fc_conv2d s = FC(phases_of)(p);
+    const FC(phases_plan) f = FC(plan_phases)(p, workspace);
+    FC(phases_move)(p, p->C, p->H, p->W, (real *)x, f.x, 0, threads);
+    FC(phases_move)(p, p->K, p->OH, p->OW, (real *)grad_y, f.y, 0, threads);
+    FC(conv2d_grad_weight)(&s, f.y, f.x, grad_weight, f.rest, threads);
+}
