@@ -62,7 +62,7 @@ static FC(tap_plan) FC(plan_tap_sums)(const fc_conv2d *p) {
  * cent a channel at first, later less, and has more to do where grad_x is larger than grad_y. */
 static int FC(use_tap_sums)(const fc_conv2d *p) {
     const ptrdiff_t C = p->C / p->groups, K = p->K / p->groups, lanes = kernels.lanes;
-    if (p->OH == 0 || p->OW == 0 || p->R * p->S == 1) return 0;
+    if (p->N == 0 || p->OH == 0 || p->OW == 0 || p->R * p->S == 1) return 0;
     /* Kernels that reach far beyond an image, by dilation or padding, are for the correlation. */
     const ptrdiff_t reach = (p->S - 1) * p->dilation_w + p->pad_left;
     if (p->stride_w > MOST_PHASES || reach > 2 * p->OW + 64) return 0;
