@@ -21,6 +21,7 @@ typedef enum { FC_F32 = 0, FC_F64 = 1 } fc_dtype;
 typedef struct {
     ptrdiff_t N, C, H, W, K, R, S, OH, OW;
     ptrdiff_t stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w, groups;
+    int precision; /* 0 highest, 1 high, 2 medium: what float32 kernels may do */
 } fc_conv2d;
 
 size_t fc_conv2d_forward_workspace(const fc_conv2d *p, fc_dtype dtype, int threads);

@@ -6,6 +6,7 @@
 
 #include "fastconv.h"
 #include "jobs.h"
+#include "real.h"
 #include <stddef.h>
 #include <stdint.h>
 
@@ -15,16 +16,20 @@ typedef struct {
     int lanes; /* elements in a vector */
     int conv_positions; /* positions in a tile of conv2d_channels */
 #define real float
+#define int_real int_f32
 #include "kernels.inc"
 #undef real
+#undef int_real
 } fc_kernels_f32;
 
 typedef struct {
     int lanes;
     int conv_positions;
 #define real double
+#define int_real int_f64
 #include "kernels.inc"
 #undef real
+#undef int_real
 } fc_kernels_f64;
 
 #undef FC_KERNEL

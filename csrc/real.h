@@ -10,4 +10,8 @@
 #define FC_PASTE(a, b) FC_PASTE_(a, b)
 #define FC(name) FC_PASTE(name, FC_SUFFIX)
 
+/* The integer of a lane: FC(int). */
+typedef int32_t int_f32;
+typedef int64_t int_f64;
+
 #endif

@@ -62,6 +62,7 @@ FC_INLINE vec_f64 set1_f64(double x) { return x - (vec_f64){0}; }
 #include "simd/portable.h"
 #endif
 #include "simd/bytes.h"
+#include "simd/compress.h"
 
 /* The short names, resolved to the element type of the template at hand. */
 #define vec FC(vec)
@@ -83,6 +84,7 @@ FC_INLINE vec_f64 set1_f64(double x) { return x - (vec_f64){0}; }
 #define vec_load_strided FC(load_strided)
 #define vec_sum_rows FC(sum_rows)
 #define vec_max_lanes FC(max_lanes)
+#define vec_compress FC(compress)
 #define vec_load_transposed FC(load_transposed)
 #define LANES FC(FC_LANES)
 

@@ -7,9 +7,11 @@
 #if defined(FC_ISA_AVX512) || defined(__aarch64__)
 #define CONV_POSITIONS 14 /* correlate_channels: positions x 2 vectors of channels */
 #define OUTER_BUDGET 14   /* outer_taps: values of x x 2 vectors of channels */
+#define SPARSE_TAPS 25    /* sparse: taps x 1 vector of channels */
 #else
 #define CONV_POSITIONS 6
 #define OUTER_BUDGET 6
+#define SPARSE_TAPS 12
 #endif
 
 #endif

@@ -102,6 +102,7 @@ class Conv2dProblem:
         groups: int,
     ) -> None: ...
 
+def set_precision(level: int) -> None: ...
 def conv2d_forward(
     problem: Conv2dProblem,
     x: FloatArray,

@@ -68,6 +68,7 @@ cdef extern from "fastconv.h" nogil:
     ctypedef struct fc_conv2d:
         ptrdiff_t N, C, H, W, K, R, S, OH, OW
         ptrdiff_t stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w, groups
+        int precision
     ctypedef struct fc_pool2d:
         ptrdiff_t N, C, H, W, OH, OW
         ptrdiff_t kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w
@@ -346,6 +347,15 @@ include "_quick.pxi"
 
 # -- convolution -----------------------------------------------------------------------------------------------------
 
+cdef int float32_precision = 0
+
+
+def set_precision(int level):
+    """0 'highest', 1 'high', 2 'medium': what convolutions of float32 that begin from now on may do."""
+    global float32_precision
+    float32_precision = level
+
+
 @cython.final
 @cython.freelist(8)
 cdef class Conv2dProblem:
@@ -356,7 +366,13 @@ cdef class Conv2dProblem:
                  ptrdiff_t OH, ptrdiff_t OW, ptrdiff_t stride_h, ptrdiff_t stride_w, ptrdiff_t pad_top,
                  ptrdiff_t pad_left, ptrdiff_t dilation_h, ptrdiff_t dilation_w, ptrdiff_t groups):
         self.p = fc_conv2d(N, C, H, W, K, R, S, OH, OW, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w,
-                           groups)
+                           groups, 0)
+
+    cdef fc_conv2d now(self) noexcept:
+        """The sizes with the precision of this moment: a problem may be kept for later calls."""
+        cdef fc_conv2d p = self.p
+        p.precision = float32_precision
+        return p
 
     def __getattr__(self, name):
         cdef dict fields = self.p
@@ -376,9 +392,10 @@ def conv2d_forward(Conv2dProblem problem, np.ndarray x, np.ndarray weight, bias,
     cdef void *wp = floats(weight, t)
     cdef void *bp = optional_floats(bias, t)
     cdef void *yp = floats(y, t)
-    cdef _Workspace w = workspace(fc_conv2d_forward_workspace(&problem.p, t, threads))
+    cdef fc_conv2d p = problem.now()
+    cdef _Workspace w = workspace(fc_conv2d_forward_workspace(&p, t, threads))
     with nogil:
-        fc_conv2d_forward(&problem.p, t, xp, wp, bp, yp, w.data, threads)
+        fc_conv2d_forward(&p, t, xp, wp, bp, yp, w.data, threads)
 
 
 def conv2d_grad_x(Conv2dProblem problem, np.ndarray grad_y, np.ndarray weight, np.ndarray grad_x, int threads):
@@ -386,9 +403,10 @@ def conv2d_grad_x(Conv2dProblem problem, np.ndarray grad_y, np.ndarray weight, n
     cdef void *gp = floats(grad_y, t)
     cdef void *wp = floats(weight, t)
     cdef void *op = floats(grad_x, t)
-    cdef _Workspace w = workspace(fc_conv2d_grad_x_workspace(&problem.p, t, threads))
+    cdef fc_conv2d p = problem.now()
+    cdef _Workspace w = workspace(fc_conv2d_grad_x_workspace(&p, t, threads))
     with nogil:
-        fc_conv2d_grad_x(&problem.p, t, gp, wp, op, w.data, threads)
+        fc_conv2d_grad_x(&p, t, gp, wp, op, w.data, threads)
 
 
 def conv2d_grad_weight(Conv2dProblem problem, np.ndarray grad_y, np.ndarray x, np.ndarray grad_weight, int threads):
@@ -396,9 +414,10 @@ def conv2d_grad_weight(Conv2dProblem problem, np.ndarray grad_y, np.ndarray x, n
     cdef void *gp = floats(grad_y, t)
     cdef void *xp = floats(x, t)
     cdef void *op = floats(grad_weight, t)
-    cdef _Workspace w = workspace(fc_conv2d_grad_weight_workspace(&problem.p, t, threads))
+    cdef fc_conv2d p = problem.now()
+    cdef _Workspace w = workspace(fc_conv2d_grad_weight_workspace(&p, t, threads))
     with nogil:
-        fc_conv2d_grad_weight(&problem.p, t, gp, xp, op, w.data, threads)
+        fc_conv2d_grad_weight(&p, t, gp, xp, op, w.data, threads)
 
 
 def conv2d_grad_bias(Conv2dProblem problem, np.ndarray grad_y, np.ndarray grad_bias, int threads):

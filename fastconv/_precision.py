@@ -1,11 +1,12 @@
 """How exact float32 arithmetic has to be: one setting for the process.
 
-Today all three settings run the same kernels, those of "highest".  "high" and "medium" are a permission that later
-releases may use for faster kernels (Winograd F(4x4), bfloat16 products); none uses it yet.
+"high" lets 3x3 convolutions use Winograd's F(4x4, 3x3) where "highest" has F(2x2, 3x3); "medium" permits products of
+bfloat16 as well, which no kernel uses yet.
 """
 
 from __future__ import annotations
 
+from fastconv import _kernels
 from fastconv._validation import one_of
 
 PRECISIONS = ("highest", "high", "medium")
@@ -34,8 +35,13 @@ def set_float32_precision(precision: str) -> None:
 
     Notes
     -----
-    The setting is a permission, not a promise of speed: in this release all three run the same kernels, and results
-    are those of 'highest'.  float64 is not affected.
+    The setting is a permission, not a promise of speed.  'high' lets 3x3 convolutions with stride 1 use Winograd's
+    F(4x4, 3x3) [1]_ where 'highest' has F(2x2, 3x3), and small integers no longer give exact results there; in this
+    release 'medium' does the same.  float64 is not affected.
+
+    References
+    ----------
+    .. [1] A. Lavin, S. Gray, "Fast Algorithms for Convolutional Neural Networks", 2015.
 
     Examples
     --------
@@ -47,6 +53,7 @@ def set_float32_precision(precision: str) -> None:
     """
     global _precision
     _precision = str(one_of("set_float32_precision", "precision", precision, PRECISIONS))
+    _kernels.set_precision(PRECISIONS.index(_precision))
 
 
 def get_float32_precision() -> str:

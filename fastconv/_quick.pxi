@@ -168,6 +168,7 @@ cdef bint read_conv2d(object x, object weight, object stride, object padding, ob
         p.dilation_h = 1
     if p.S == 1:
         p.dilation_w = 1
+    p.precision = float32_precision
     y_dims[0], y_dims[1], y_dims[2], y_dims[3] = p.N, p.K, p.OH, p.OW
     return True
 

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from oracle import conv2d as exact_conv2d
+from oracle import conv2d_backward as exact_backward
 
 import fastconv
 from fastconv import ops
@@ -65,3 +67,60 @@ def test_threads_do_not_show(arrays, isa):
     for other in results[1:]:
         for one, same in zip(results[0], other, strict=True):
             np.testing.assert_array_equal(one, same)
+
+
+# -- "high" ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def high():
+    fastconv.set_float32_precision("high")
+    yield
+    fastconv.set_float32_precision("highest")
+
+
+def units(result, exact, magnitude):
+    """The largest error, in eps * sum of absolute products."""
+    return float(np.max(abs(result - exact) / (np.finfo(np.float32).eps * magnitude)))
+
+
+@pytest.mark.parametrize("data", ["normal", "rectified"])
+@pytest.mark.parametrize(
+    ("shape", "K", "options"),
+    [
+        ((3, 16, 17, 22), 16, {"padding": 1}),
+        ((2, 35, 28, 28), 40, {"padding": 1}),
+        ((2, 150, 14, 15), 180, {"padding": 1}),
+        ((2, 24, 12, 30), 20, {"padding": 0}),
+        ((1, 20, 28, 56), 24, {"padding": 2, "dilation": 2}),
+        ((2, 40, 16, 16), 64, {"padding": 1, "groups": 2}),
+    ],
+)
+def test_high_is_within_40_units_and_faster_kernels_are_used(isa, high, shape, K, options, data):
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal(shape, dtype=np.float32)
+    weight = rng.standard_normal((K, shape[1] // options.get("groups", 1), 3, 3), dtype=np.float32)
+    if data == "rectified":
+        x = np.maximum(x, 0)
+    y = ops.conv2d(x, weight, None, **options)
+    grad_y = rng.standard_normal(y.shape, dtype=np.float32)
+    grad_x, grad_weight, _ = ops.conv2d_backward(grad_y, x, weight, **options)
+    assert units(y, exact_conv2d(x, weight, None, **options), exact_conv2d(abs(x), abs(weight), None, **options)) < 40
+    exact = exact_backward(grad_y, x, weight, **options)
+    magnitude = exact_backward(abs(grad_y), abs(x), abs(weight), **options)
+    assert units(grad_x, exact[0], magnitude[0]) < 40
+    assert units(grad_weight, exact[1], magnitude[1]) < 40
+    fastconv.set_float32_precision("highest")
+    assert not np.array_equal(y, ops.conv2d(x, weight, None, **options))
+
+
+def test_high_changes_nothing_in_float64_and_keeps_the_promises_on_bits(isa, high):
+    rng = np.random.default_rng(2)
+    x, weight = rng.standard_normal((5, 32, 20, 20)), rng.standard_normal((32, 32, 3, 3))
+    single, weights = x.astype(np.float32), weight.astype(np.float32)
+    y, y32 = ops.conv2d(x, weight), ops.conv2d(single, weights)
+    np.testing.assert_array_equal(y32[3:4], ops.conv2d(single[3:4], weights))
+    with fastconv.threads(1):
+        np.testing.assert_array_equal(y32, ops.conv2d(single, weights))
+    fastconv.set_float32_precision("highest")
+    np.testing.assert_array_equal(y, ops.conv2d(x, weight))

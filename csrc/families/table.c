@@ -4,13 +4,17 @@
 
 #define FC_KERNEL(result, name, arguments) result FC_ISA_NAME_OF(name, f32) arguments;
 #define real float
+#define int_real int_f32
 #include "../kernels.inc"
 #undef real
+#undef int_real
 #undef FC_KERNEL
 #define FC_KERNEL(result, name, arguments) result FC_ISA_NAME_OF(name, f64) arguments;
 #define real double
+#define int_real int_f64
 #include "../kernels.inc"
 #undef real
+#undef int_real
 #undef FC_KERNEL
 
 #define FC_TABLE FC_PASTE(fc_table, FC_ISA)

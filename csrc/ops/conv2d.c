@@ -51,21 +51,17 @@ static void FC(pack_weights_swapped)(const FC(blocks) *b, ptrdiff_t groups, ptrd
 
 /* -- the choice of the algorithm ------------------------------------------------------------------------------------ */
 
-/* From the shape of one image and the kernel, never from N or the threads. */
-static int FC(use_winograd)(const fc_conv2d *p) {
-    return p->R == 3 && p->S == 3 && p->stride_h == 1 && p->stride_w == 1 && p->dilation_h == 1 && p->dilation_w == 1 &&
-           FC(winograd_pays)(p->C / p->groups, p->K / p->groups, p->OH, p->OW);
-}
-
-/* For grad_weight: a tile's 16 sums are loaded and stored for each band of an image, so a band must have many tiles. */
-static int FC(use_winograd_grad)(const fc_conv2d *p) {
-    return FC(use_winograd)(p) && p->groups == 1;
+/* m of F(m x m, 3x3), or 0: from the shape of one image and the kernel, never from N or the threads. */
+static int FC(use_winograd)(const fc_conv2d *p, int gradient) {
+    const int possible = p->R == 3 && p->S == 3 && p->stride_h == 1 && p->stride_w == 1 && p->dilation_h == 1 &&
+                         p->dilation_w == 1 && (!gradient || p->groups == 1);
+    return possible ? FC(winograd_tile)(p->C / p->groups, p->K / p->groups, p->OH, p->OW, p->precision, gradient) : 0;
 }
 
 /* What a correlation by Winograd may need: scratch for the direct kernels too, for images that it leaves out. */
 static size_t FC(run_workspace)(const FC(correlation) *q, const FC(blocks) *b, int winograd, int threads) {
     const size_t direct = FC(correlation_scratch)(q, b, threads);
-    return winograd ? direct + FC(plan_winograd)(q, b, NULL, threads).bytes : direct;
+    return winograd ? direct + FC(plan_winograd)(q, b, winograd, NULL, threads).bytes : direct;
 }
 
 /* Correlation by the direct kernels, of the images that Winograd left out: of all when that is NULL. */
@@ -86,13 +82,13 @@ static void FC(run_direct)(const FC(correlation) *q, const FC(blocks) *b, const 
 }
 
 /* Tries Winograd: 1 when all is done.  *left_out: NULL when nothing is, else the images that are left to do. */
-static int FC(run_winograd)(const FC(correlation) *q, const FC(blocks) *b, const FC(weights) *w, ptrdiff_t weights,
+static int FC(run_winograd)(const FC(correlation) *q, const FC(blocks) *b, int m, const FC(weights) *w, ptrdiff_t weights,
                             const real *x, const real *bias, real *y, void *workspace, int threads,
                             const uint8_t **left_out) {
     *left_out = NULL;
     if (!kernels.all_within(w->weight, weights, FC(WINOGRAD_LIMIT))) return 0;
     const size_t direct = FC(correlation_scratch)(q, b, threads);
-    const FC(winograd_plan) f = FC(plan_winograd)(q, b, (char *)workspace + direct, threads);
+    const FC(winograd_plan) f = FC(plan_winograd)(q, b, m, (char *)workspace + direct, threads);
     if (!FC(winograd)(q, b, &f, x, w, bias, y, threads)) return 1;
     *left_out = f.beyond;
     return 0;
@@ -113,8 +109,8 @@ typedef struct {
 static FC(forward_plan) FC(plan_forward)(const fc_conv2d *p, void *workspace) {
     FC(forward_plan) f;
     const ptrdiff_t C = p->C / p->groups, K = p->K / p->groups, T = p->R * p->S;
-    f.winograd = FC(use_winograd)(p) && p->N > 0;
-    f.b = FC(choose_blocks)(K, C, T, FC(use_winograd)(p));
+    f.winograd = p->N > 0 ? FC(use_winograd)(p, 0) : 0;
+    f.b = FC(choose_blocks)(K, C, T, FC(use_winograd)(p, 0));
     fc_arena arena = {workspace, 0};
     f.dy = fc_carve(&arena, sizeof(ptrdiff_t) * (size_t)T);
     f.dx = fc_carve(&arena, sizeof(ptrdiff_t) * (size_t)T);
@@ -165,7 +161,7 @@ void FC(conv2d_forward)(const fc_conv2d *p, const real *x, const real *weight, c
     FC(forward_taps)(p, &f, bias);
     const FC(weights) w = {.weight = weight, .K = K, .C = C, .T = T};
     const uint8_t *left_out = NULL;
-    if (f.winograd && FC(run_winograd)(&f.q, &f.b, &w, p->K * C * T, x, f.bias, y, f.rest, threads, &left_out)) return;
+    if (f.winograd && FC(run_winograd)(&f.q, &f.b, f.winograd, &w, p->K * C * T, x, f.bias, y, f.rest, threads, &left_out)) return;
     FC(pack_weights)(&f.b, p->groups, K, C, T, weight, f.packed, threads);
     FC(run_direct)(&f.q, &f.b, left_out, &w, p->K * C * T, x, f.packed, f.bias, y, f.rest, threads);
 }
@@ -211,8 +207,8 @@ typedef struct {
 static FC(grad_x_plan) FC(plan_grad_x)(const fc_conv2d *p, void *workspace) {
     FC(grad_x_plan) f;
     const ptrdiff_t C = p->C / p->groups, K = p->K / p->groups, T = p->R * p->S;
-    f.winograd = FC(use_winograd)(p) && p->N > 0;
-    f.b = FC(choose_blocks)(C, K, T, FC(use_winograd)(p));
+    f.winograd = p->N > 0 ? FC(use_winograd)(p, 0) : 0;
+    f.b = FC(choose_blocks)(C, K, T, FC(use_winograd)(p, 0));
     fc_arena arena = {workspace, 0};
     f.dy = fc_carve(&arena, sizeof(ptrdiff_t) * (size_t)T);
     f.dx = fc_carve(&arena, sizeof(ptrdiff_t) * (size_t)T);
@@ -237,7 +233,9 @@ static FC(correlation) FC(phase_correlation)(const fc_conv2d *p, const FC(phase)
 size_t FC(conv2d_grad_x_workspace)(const fc_conv2d *p, int threads) {
     if (FC(phases_pay)(p)) {
         const fc_conv2d s = FC(phases_of)(p);
-        return FC(plan_phases)(p, NULL).bytes + FC(conv2d_grad_x_workspace)(&s, threads);
+        const size_t sparse = FC(sparse_fits)(p) ? FC(plan_sparse)(p, 0, NULL, threads).bytes : 0;
+        const size_t bytes = FC(plan_phases)(p, NULL).bytes + FC(conv2d_grad_x_workspace)(&s, threads);
+        return bytes > sparse ? bytes : sparse;
     }
     FC(grad_x_plan) f = FC(plan_grad_x)(p, NULL);
     size_t most = 0;
@@ -249,11 +247,17 @@ size_t FC(conv2d_grad_x_workspace)(const fc_conv2d *p, int threads) {
             const size_t bytes = FC(run_workspace)(&q, &f.b, f.winograd, threads);
             if (bytes > most) most = bytes;
         }
-    return f.bytes + most;
+    const size_t sparse = FC(sparse_fits)(p) ? FC(plan_sparse)(p, 0, NULL, threads).bytes : 0;
+    return f.bytes + most > sparse ? f.bytes + most : sparse;
 }
 
 void FC(conv2d_grad_x)(const fc_conv2d *p, const real *grad_y, const real *weight, real *grad_x, void *workspace,
                        int threads) {
+    if (FC(sparse_pays)(p, SPARSE_SHARE_X, grad_y, NULL, weight, threads)) {
+        const FC(sparse_plan) f = FC(plan_sparse)(p, 0, workspace, threads);
+        FC(sparse_grad_x)(p, &f, grad_y, weight, grad_x, threads);
+        return;
+    }
     if (FC(phases_pay)(p)) {
         const fc_conv2d s = FC(phases_of)(p);
         const FC(phases_plan) f = FC(plan_phases)(p, workspace);
@@ -292,7 +296,7 @@ void FC(conv2d_grad_x)(const fc_conv2d *p, const real *grad_y, const real *weigh
             }
             next += q.T;
             const uint8_t *left_out = NULL;
-            if (f.winograd && FC(run_winograd)(&q, &f.b, &w, p->K * C * T, grad_y, f.bias, grad_x, f.rest, threads, &left_out))
+            if (f.winograd && FC(run_winograd)(&q, &f.b, f.winograd, &w, p->K * C * T, grad_y, f.bias, grad_x, f.rest, threads, &left_out))
                 continue;
             if (!packed++) FC(pack_weights_swapped)(&f.b, p->groups, K, C, T, weight, f.order, f.packed, threads);
             FC(run_direct)(&q, &f.b, left_out, &w, p->K * C * T, grad_y, f.packed, f.bias, grad_x, f.rest, threads);
@@ -365,11 +369,15 @@ static FC(grad_weight_plan) FC(plan_grad_weight)(const fc_conv2d *p, void *works
 size_t FC(conv2d_grad_weight_workspace)(const fc_conv2d *p, int threads) {
     if (FC(phases_pay)(p)) {
         const fc_conv2d s = FC(phases_of)(p);
-        return FC(plan_phases)(p, NULL).bytes + FC(conv2d_grad_weight_workspace)(&s, threads);
+        const size_t sparse = FC(sparse_fits)(p) ? FC(plan_sparse)(p, 1, NULL, threads).bytes : 0;
+        const size_t bytes = FC(plan_phases)(p, NULL).bytes + FC(conv2d_grad_weight_workspace)(&s, threads);
+        return bytes > sparse ? bytes : sparse;
     }
     const size_t direct = FC(plan_grad_weight)(p, NULL, threads).bytes;
-    const size_t winograd = FC(use_winograd_grad)(p) ? FC(plan_winograd_grad)(p, NULL, threads).bytes : 0;
-    return direct > winograd ? direct : winograd;
+    const size_t winograd = FC(use_winograd)(p, 1) ? FC(plan_winograd_grad)(p, FC(use_winograd)(p, 1), NULL, threads).bytes : 0;
+    const size_t sparse = FC(sparse_fits)(p) ? FC(plan_sparse)(p, 1, NULL, threads).bytes : 0;
+    const size_t most = direct > winograd ? direct : winograd;
+    return most > sparse ? most : sparse;
 }
 
 /* The plain way, with a look at the border: for a grad_y that is not finite, which must not meet the padding's zeros. */
@@ -440,6 +448,11 @@ static void FC(grad_weight_finish)(const fc_conv2d *p, const FC(grad_weight_plan
 
 void FC(conv2d_grad_weight)(const fc_conv2d *p, const real *grad_y, const real *x, real *grad_weight, void *workspace,
                             int threads) {
+    if (FC(sparse_pays)(p, SPARSE_SHARE_WEIGHT, grad_y, x, NULL, threads)) {
+        const FC(sparse_plan) f = FC(plan_sparse)(p, 1, workspace, threads);
+        FC(sparse_grad_weight)(p, &f, grad_y, x, grad_weight, threads);
+        return;
+    }
     if (FC(phases_pay)(p)) {
         const fc_conv2d s = FC(phases_of)(p);
         const FC(phases_plan) f = FC(plan_phases)(p, workspace);
@@ -448,8 +461,8 @@ void FC(conv2d_grad_weight)(const fc_conv2d *p, const real *grad_y, const real *
         FC(conv2d_grad_weight)(&s, f.y, f.x, grad_weight, f.rest, threads);
         return;
     }
-    if (FC(use_winograd_grad)(p) && p->N > 0) {
-        const FC(winograd_grad_plan) w = FC(plan_winograd_grad)(p, workspace, threads);
+    if (FC(use_winograd)(p, 1) && p->N > 0) {
+        const FC(winograd_grad_plan) w = FC(plan_winograd_grad)(p, FC(use_winograd)(p, 1), workspace, threads);
         if (FC(winograd_grad_weight)(p, &w, grad_y, x, grad_weight, threads)) return;
     }
     const FC(grad_weight_plan) f = FC(plan_grad_weight)(p, workspace, threads);

@@ -8,7 +8,7 @@ static int FC(phases_pay)(const fc_conv2d *p) {
     const ptrdiff_t dh = p->dilation_h, dw = p->dilation_w;
     return (dh > 1 || dw > 1) && p->R == 3 && p->S == 3 && p->stride_h == 1 && p->stride_w == 1 && p->N > 0 &&
            p->H % dh == 0 && p->W % dw == 0 && p->OH % dh == 0 && p->OW % dw == 0 && p->pad_top % dh == 0 &&
-           p->pad_left % dw == 0 && FC(winograd_pays)(p->C / p->groups, p->K / p->groups, p->OH / dh, p->OW / dw);
+           p->pad_left % dw == 0 && FC(winograd_tile)(p->C / p->groups, p->K / p->groups, p->OH / dh, p->OW / dw, p->precision, 0) > 0;
 }
 
 /* The undilated problem. */

@@ -19,5 +19,6 @@
 #include "winograd.c"
 #include "winograd_grad.c"
 #include "phases.c"
+#include "sparse.c"
 #include "conv2d.c"
 #include "fused.c"

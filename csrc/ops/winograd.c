@@ -29,16 +29,22 @@ enum {
 #define WINOGRAD_LIMIT_f64 0x1p480
 #endif
 
-/* Worth it: enough channels on both sides to pay for the transforms. */
-static int FC(winograd_pays)(ptrdiff_t C, ptrdiff_t K, ptrdiff_t rows, ptrdiff_t cols) {
-    return C >= 16 && K >= 16 && rows * cols >= 36;
+/* m of F(m x m, 3x3), or 0 where it doesn't pay: there must be enough channels on both sides to pay for the transforms.
+ * m = 4 rounds worse, so it needs permission; and it must save enough products, tiles that overhang the image counted,
+ * to pay for larger transforms: those of the gradient of few weights cost most. */
+static int FC(winograd_tile)(ptrdiff_t C, ptrdiff_t K, ptrdiff_t rows, ptrdiff_t cols, int precision, int gradient) {
+    if (C < 16 || K < 16 || rows * cols < 36) return 0;
+    if (sizeof(real) != 4 || precision == 0) return 2;
+    const double products_2 = 16.0 * (double)((rows + 1) / 2 * ((cols + 1) / 2));
+    const double products_4 = 36.0 * (double)((rows + 3) / 4 * ((cols + 3) / 4));
+    return products_2 > products_4 * (gradient && C * K < 16384 ? 1.45 : 1.25) ? 4 : 2;
 }
 
 static ptrdiff_t FC(round_up)(ptrdiff_t n, ptrdiff_t to) { return (n + to - 1) / to * to; }
 
 /* Tile rows of a unit. */
-static ptrdiff_t FC(tile_band)(ptrdiff_t tile_rows, ptrdiff_t tile_cols, ptrdiff_t channels) {
-    ptrdiff_t tiles = WINOGRAD_BYTES / (16 * channels * (ptrdiff_t)sizeof(real));
+static ptrdiff_t FC(tile_band)(int planes, ptrdiff_t tile_rows, ptrdiff_t tile_cols, ptrdiff_t channels) {
+    ptrdiff_t tiles = WINOGRAD_BYTES / (planes * channels * (ptrdiff_t)sizeof(real));
     if (tiles > WINOGRAD_TILES) tiles = WINOGRAD_TILES;
     ptrdiff_t band = tiles / tile_cols;
     if (band < 1) band = 1;
@@ -50,6 +56,7 @@ static ptrdiff_t FC(tile_band)(ptrdiff_t tile_rows, ptrdiff_t tile_cols, ptrdiff
 /* -- the plan ------------------------------------------------------------------------------------------------------- */
 
 typedef struct {
+    int m, planes;                            /* F(m x m, 3x3) and its (m + 2)^2 products */
     ptrdiff_t tile_rows, tile_cols, channels; /* channels: C in whole vectors */
     ptrdiff_t tiles;                          /* of an image */
     ptrdiff_t band, bands;                    /* tile rows of a unit; units of an image */
@@ -63,22 +70,24 @@ typedef struct {
     size_t bytes;
 } FC(winograd_plan);
 
-static FC(winograd_plan) FC(plan_winograd)(const FC(correlation) *q, const FC(blocks) *b, void *workspace, int threads) {
+static FC(winograd_plan) FC(plan_winograd)(const FC(correlation) *q, const FC(blocks) *b, int m, void *workspace,
+                                           int threads) {
     FC(winograd_plan) f;
+    f.m = m, f.planes = (m + 2) * (m + 2);
     const ptrdiff_t lanes = kernels.lanes, all = q->images * q->groups;
-    f.tile_rows = (q->rows + 1) / 2, f.tile_cols = (q->cols + 1) / 2;
+    f.tile_rows = (q->rows + m - 1) / m, f.tile_cols = (q->cols + m - 1) / m;
     f.tiles = f.tile_rows * f.tile_cols;
     f.channels = FC(round_up)(q->C, lanes);
-    f.band = FC(tile_band)(f.tile_rows, f.tile_cols, f.channels);
+    f.band = FC(tile_band)(f.planes, f.tile_rows, f.tile_cols, f.channels);
     while (f.band > 1 && all * ((f.tile_rows + f.band - 1) / f.band) < 2 * threads) f.band = (f.band + 1) / 2;
     f.bands = (f.tile_rows + f.band - 1) / f.band;
-    f.many = q->groups == 1 && 16 * f.channels * q->K * (ptrdiff_t)sizeof(real) > WINOGRAD_WEIGHTS;
+    f.many = q->groups == 1 && f.planes * f.channels * q->K * (ptrdiff_t)sizeof(real) > WINOGRAD_WEIGHTS;
     f.together = 1;
     if (f.bands == 1 && q->groups == 1 && !f.many)
         while (f.together * 2 * f.tiles <= WINOGRAD_TILES && f.together * 4 * threads <= q->images &&
-               f.together * 2 * f.tiles * 16 * f.channels * (ptrdiff_t)sizeof(real) <= WINOGRAD_BYTES)
+               f.together * 2 * f.tiles * f.planes * f.channels * (ptrdiff_t)sizeof(real) <= WINOGRAD_BYTES)
             f.together *= 2;
-    const ptrdiff_t v_image = 16 * f.tiles * f.channels * (ptrdiff_t)sizeof(real);
+    const ptrdiff_t v_image = f.planes * f.tiles * f.channels * (ptrdiff_t)sizeof(real);
     f.round = WINOGRAD_SHARED / v_image < 1 ? 1 : WINOGRAD_SHARED / v_image;
     if (f.round > q->images) f.round = q->images;
     f.splits = 1;
@@ -90,16 +99,16 @@ static FC(winograd_plan) FC(plan_winograd)(const FC(correlation) *q, const FC(bl
     f.v_plane = (f.many ? f.round * f.tiles : most) * f.v_row + 16;
     f.m_plane = (f.many ? part : most) * b->width + 16;
     f.u_plane = (f.many ? 1 : b->blocks) * b->width * q->C + 16;
-    f.x_part = (size_t)((2 * f.band + 2) * (2 * f.tile_cols + 2) * f.channels);
-    f.v_part = f.many ? 0 : (size_t)(16 * f.v_plane);
-    f.m_part = (size_t)(16 * f.m_plane);
-    f.y_part = (size_t)(4 * f.band * f.tile_cols * b->width);
-    f.u_part = f.many ? (size_t)(16 * f.u_plane) : 0;
+    f.x_part = (size_t)((m * f.band + 2) * (m * f.tile_cols + 2) * f.channels);
+    f.v_part = f.many ? 0 : (size_t)(f.planes * f.v_plane);
+    f.m_part = (size_t)(f.planes * f.m_plane);
+    f.y_part = (size_t)(m * m * f.band * f.tile_cols * b->width);
+    f.u_part = f.many ? (size_t)(f.planes * f.u_plane) : 0;
     f.part = f.x_part + f.v_part + f.m_part + f.y_part + f.u_part + FC(weight_slice_size)(b);
     fc_arena arena = {workspace, 0};
     f.beyond = fc_carve(&arena, (size_t)q->images);
-    f.u = fc_carve(&arena, f.many ? 0 : sizeof(real) * (size_t)(16 * f.u_plane * q->groups));
-    f.v = fc_carve(&arena, f.many ? sizeof(real) * (size_t)(16 * f.v_plane) : 0);
+    f.u = fc_carve(&arena, f.many ? 0 : sizeof(real) * (size_t)(f.planes * f.u_plane * q->groups));
+    f.v = fc_carve(&arena, f.many ? sizeof(real) * (size_t)(f.planes * f.v_plane) : 0);
     f.scratch = fc_carve(&arena, sizeof(real) * f.part * (size_t)threads);
     f.bytes = arena.used;
     return f;
@@ -114,25 +123,26 @@ static void FC(winograd_u)(const FC(weights) *w, const FC(blocks) *b, const FC(w
     for (ptrdiff_t c = 0; c < w->C; c += WEIGHT_SLICE) {
         const ptrdiff_t n = w->C - c < WEIGHT_SLICE ? w->C - c : WEIGHT_SLICE;
         FC(weight_slice)(w, g, block * b->width, width, c, n, slice);
-        kernels.winograd_weights(n, width, slice, u + c * width, f->u_plane);
+        kernels.winograd_weights(f->m, n, width, slice, u + c * width, f->u_plane);
     }
 }
 
 /* Tile rows i0 .. i0 + rows - 1 of image x (C, H, W) -> v [xi][tile][v_row] */
 static void FC(winograd_v)(const FC(correlation) *q, const FC(winograd_plan) *f, const real *x, ptrdiff_t i0, ptrdiff_t rows,
                            real *xs, real *v) {
-    kernels.to_channels_last(x, q->C, q->H, q->W, 2 * i0 + q->top, q->left, 2 * rows + 2, 2 * f->tile_cols + 2, f->channels, xs);
-    kernels.winograd_input(rows, f->tile_cols, f->channels, xs, v, f->v_row, f->v_plane);
+    kernels.to_channels_last(x, q->C, q->H, q->W, f->m * i0 + q->top, q->left, f->m * rows + 2,
+                             f->m * f->tile_cols + 2, f->channels, xs);
+    kernels.winograd_input(f->m, rows, f->tile_cols, f->channels, xs, v, f->v_row, f->v_plane);
 }
 
 /* m [xi][tile][width] of tile rows i0 .. i0 + rows - 1 -> y of channels k .. k + width - 1, as far as they exist; y points
  * at the first of them in its image. */
 static void FC(winograd_y)(const FC(correlation) *q, const FC(winograd_plan) *f, const real *m, int width, ptrdiff_t K,
                            ptrdiff_t i0, ptrdiff_t tile_rows, const real *bias, real *ys, real *y) {
-    const ptrdiff_t lanes = kernels.lanes, from_cols = 2 * f->tile_cols;
-    const ptrdiff_t rows = q->rows - 2 * i0 < 2 * tile_rows ? q->rows - 2 * i0 : 2 * tile_rows;
-    kernels.winograd_output(tile_rows, f->tile_cols, width, m, f->m_plane, bias, ys);
-    y += q->y_offset + 2 * i0 * q->y_row;
+    const ptrdiff_t lanes = kernels.lanes, from_cols = f->m * f->tile_cols;
+    const ptrdiff_t left = q->rows - f->m * i0, rows = left < f->m * tile_rows ? left : f->m * tile_rows;
+    kernels.winograd_output(f->m, tile_rows, f->tile_cols, width, m, f->m_plane, bias, ys);
+    y += q->y_offset + f->m * i0 * q->y_row;
     /* Where whole rows lie one behind the other in y too, they are one run. */
     const int whole = from_cols == q->cols && q->y_row == q->cols;
     const ptrdiff_t runs = whole ? 1 : rows, length = whole ? rows * q->cols : q->cols;
@@ -153,7 +163,7 @@ static void FC(winograd_few)(const FC(correlation) *q, const FC(blocks) *b, cons
 #pragma omp for schedule(static)
     for (ptrdiff_t i = 0; i < q->groups * b->blocks; i++) {
         const ptrdiff_t g = i / b->blocks, block = i % b->blocks;
-        FC(winograd_u)(w, b, f, g, block, slice, f->u + g * 16 * f->u_plane + block * b->width * q->C);
+        FC(winograd_u)(w, b, f, g, block, slice, f->u + g * f->planes * f->u_plane + block * b->width * q->C);
     }
 #pragma omp for schedule(dynamic, 1)
     for (ptrdiff_t task = 0; task < sets * f->bands; task++) {
@@ -167,8 +177,8 @@ static void FC(winograd_few)(const FC(correlation) *q, const FC(blocks) *b, cons
         for (ptrdiff_t block = 0; block < b->blocks; block++) {
             const int kv = FC(block_vectors)(b, q->K, block), width = kv * kernels.lanes;
             const ptrdiff_t k = block * b->width;
-            const real *u = f->u + g * 16 * f->u_plane + k * q->C;
-            for (int xi = 0; xi < 16; xi++)
+            const real *u = f->u + g * f->planes * f->u_plane + k * q->C;
+            for (int xi = 0; xi < f->planes; xi++)
                 kernels.winograd_multiply(images * tiles, q->C, f->v_row, kv, v + xi * f->v_plane, u + xi * f->u_plane,
                                           m + xi * f->m_plane);
             for (ptrdiff_t n = 0; n < images; n++)
@@ -207,7 +217,7 @@ static void FC(winograd_many)(const FC(correlation) *q, const FC(blocks) *b, con
                 tiles += more;
             }
             const real *v = f->v + (unit / f->bands * f->tiles + unit % f->bands * f->band * f->tile_cols) * f->v_row;
-            for (int xi = 0; xi < 16; xi++)
+            for (int xi = 0; xi < f->planes; xi++)
                 kernels.winograd_multiply(tiles, q->C, f->v_row, kv, v + xi * f->v_plane, u + xi * f->u_plane,
                                           m + xi * f->m_plane);
             const real *at = m;

@@ -20,6 +20,7 @@ enum {
 #endif
 
 typedef struct {
+    int m, planes;                          /* as in winograd.c */
     ptrdiff_t tile_rows, tile_cols, band, tiles; /* tiles: of a band */
     ptrdiff_t channels, padded;             /* C and K in whole vectors (K: whole pairs of vectors) */
     int many;
@@ -31,26 +32,27 @@ typedef struct {
     size_t thread_scratch, bytes;
 } FC(winograd_grad_plan);
 
-static FC(winograd_grad_plan) FC(plan_winograd_grad)(const fc_conv2d *p, void *workspace, int threads) {
+static FC(winograd_grad_plan) FC(plan_winograd_grad)(const fc_conv2d *p, int m, void *workspace, int threads) {
     FC(winograd_grad_plan) f;
+    f.m = m, f.planes = (m + 2) * (m + 2);
     const ptrdiff_t lanes = kernels.lanes, pair = 2 * lanes, item = sizeof(real);
-    f.tile_rows = (p->OH + 1) / 2, f.tile_cols = (p->OW + 1) / 2;
+    f.tile_rows = (p->OH + m - 1) / m, f.tile_cols = (p->OW + m - 1) / m;
     f.channels = FC(round_up)(p->C, lanes);
     f.padded = FC(round_up)(p->K, pair);
-    f.band = FC(tile_band)(f.tile_rows, f.tile_cols, f.channels + f.padded);
+    f.band = FC(tile_band)(f.planes, f.tile_rows, f.tile_cols, f.channels + f.padded);
     f.tiles = f.band * f.tile_cols;
     const ptrdiff_t pairs = f.padded / pair, image = f.tile_rows * f.tile_cols;
-    f.many = 16 * p->C * f.padded * item > GRAD_WEIGHTS;
+    f.many = f.planes * p->C * f.padded * item > GRAD_WEIGHTS;
     const ptrdiff_t c_parts = (p->C + GRAD_CHANNELS - 1) / GRAD_CHANNELS;
     f.c_part = FC(round_up)((p->C + c_parts - 1) / c_parts, lanes);
     /* many: v and g lie in panels [panel][tile][c_part or pair], so that a block of s reads them from end to end */
     f.v_row = f.many ? f.c_part : f.channels;
-    f.round = GRAD_SHARED / (16 * image * (f.c_part * c_parts + f.padded) * item);
+    f.round = GRAD_SHARED / (f.planes * image * (f.c_part * c_parts + f.padded) * item);
     if (f.round < 1) f.round = 1;
     const ptrdiff_t rounds = (p->N + f.round - 1) / f.round;
     f.round = rounds ? (p->N + rounds - 1) / rounds : 0; /* as equal as can be */
     f.s_plane = (f.many ? p->C * pair : p->C * f.padded) + 16;
-    const ptrdiff_t most = GRAD_SUMS / (16 * f.s_plane * item);
+    const ptrdiff_t most = GRAD_SUMS / (f.planes * f.s_plane * item);
     f.chunks = p->N < GRAD_CHUNKS ? p->N : GRAD_CHUNKS;
     if (f.chunks > most) f.chunks = most;
     if (f.chunks < 1) f.chunks = 1;
@@ -61,14 +63,15 @@ static FC(winograd_grad_plan) FC(plan_winograd_grad)(const fc_conv2d *p, void *w
     f.v_panel = f.round * image * f.v_row, f.g_panel = f.round * image * f.g_row;
     f.v_plane = (f.many ? f.v_panel * c_parts : f.tiles * f.v_row) + 16;
     f.g_plane = (f.many ? f.g_panel * pairs : f.tiles * f.g_row) + 16;
-    const size_t xs = (size_t)((2 * f.band + 2) * (2 * f.tile_cols + 2) * f.v_row), gs = (size_t)(4 * f.tiles * f.g_row);
-    const size_t bands = f.many ? 0 : (size_t)(16 * (f.v_plane + f.g_plane));
-    const size_t finish = (size_t)(f.many ? lanes * 9 * pair : 25 * f.padded);
+    const size_t xs = (size_t)((m * f.band + 2) * (m * f.tile_cols + 2) * f.v_row);
+    const size_t gs = (size_t)(m * m * f.tiles * f.g_row);
+    const size_t bands = f.many ? 0 : (size_t)(f.planes * (f.v_plane + f.g_plane));
+    const size_t finish = (size_t)(f.many ? lanes * 9 * pair : (f.planes + 9) * f.padded);
     f.thread_scratch = xs + gs + bands + finish;
     fc_arena arena = {workspace, 0};
-    f.sums = fc_carve(&arena, (size_t)item * (size_t)(16 * f.s_plane * (f.many ? pairs : f.chunks)));
-    f.v = fc_carve(&arena, f.many ? (size_t)(16 * f.v_plane * item) : 0);
-    f.g = fc_carve(&arena, f.many ? (size_t)(16 * f.g_plane * item) : 0);
+    f.sums = fc_carve(&arena, (size_t)item * (size_t)(f.planes * f.s_plane * (f.many ? pairs : f.chunks)));
+    f.v = fc_carve(&arena, f.many ? (size_t)(f.planes * f.v_plane * item) : 0);
+    f.g = fc_carve(&arena, f.many ? (size_t)(f.planes * f.g_plane * item) : 0);
     f.scratch = fc_carve(&arena, (size_t)item * f.thread_scratch * (size_t)threads);
     f.bytes = arena.used;
     return f;
@@ -77,27 +80,28 @@ static FC(winograd_grad_plan) FC(plan_winograd_grad)(const fc_conv2d *p, void *w
 /* Tile rows i0 .. i0 + rows - 1 of x (C, H, W) -> v; width: C in whole vectors. */
 static void FC(winograd_grad_v)(const fc_conv2d *p, const FC(winograd_grad_plan) *f, const real *x, ptrdiff_t C,
                                 ptrdiff_t width, ptrdiff_t i0, ptrdiff_t rows, real *xs, real *v) {
-    kernels.to_channels_last(x, C, p->H, p->W, 2 * i0 - p->pad_top, -p->pad_left, 2 * rows + 2, 2 * f->tile_cols + 2, width, xs);
-    kernels.winograd_input(rows, f->tile_cols, width, xs, v, f->v_row, f->v_plane);
+    kernels.to_channels_last(x, C, p->H, p->W, f->m * i0 - p->pad_top, -p->pad_left, f->m * rows + 2,
+                             f->m * f->tile_cols + 2, width, xs);
+    kernels.winograd_input(f->m, rows, f->tile_cols, width, xs, v, f->v_row, f->v_plane);
 }
 
 /* The same of grad_y (K, OH, OW) -> g. */
 static void FC(winograd_grad_g)(const fc_conv2d *p, const FC(winograd_grad_plan) *f, const real *gy, ptrdiff_t K,
                                 ptrdiff_t width, ptrdiff_t i0, ptrdiff_t rows, real *gs, real *g) {
-    kernels.to_channels_last(gy, K, p->OH, p->OW, 2 * i0, 0, 2 * rows, 2 * f->tile_cols, width, gs);
-    kernels.winograd_grad_y(rows, f->tile_cols, width, gs, g, f->g_row, f->g_plane);
+    kernels.to_channels_last(gy, K, p->OH, p->OW, f->m * i0, 0, f->m * rows, f->m * f->tile_cols, width, gs);
+    kernels.winograd_grad_y(f->m, rows, f->tile_cols, width, gs, g, f->g_row, f->g_plane);
 }
 
 /* Few: adds one image to the sums [xi][c][padded] of output channels k .. k + part - 1. */
 static void FC(winograd_grad_image)(const fc_conv2d *p, const FC(winograd_grad_plan) *f, const real *x, const real *gy,
                                     ptrdiff_t k, int add, real *scratch, real *sums) {
     const ptrdiff_t pair = 2 * kernels.lanes, width = f->padded - k < f->part ? f->padded - k : f->part;
-    real *v = scratch, *g = v + 16 * f->v_plane, *rest = g + 16 * f->g_plane;
+    real *v = scratch, *g = v + f->planes * f->v_plane, *rest = g + f->planes * f->g_plane;
     for (ptrdiff_t i0 = 0; i0 < f->tile_rows; i0 += f->band, add = 1) {
         const ptrdiff_t rows = f->tile_rows - i0 < f->band ? f->tile_rows - i0 : f->band, tiles = rows * f->tile_cols;
         FC(winograd_grad_v)(p, f, x, p->C, f->channels, i0, rows, rest, v);
         FC(winograd_grad_g)(p, f, gy + k * p->OH * p->OW, p->K - k, width, i0, rows, rest, g);
-        for (int xi = 0; xi < 16; xi++)
+        for (int xi = 0; xi < f->planes; xi++)
             for (ptrdiff_t j = 0; j < width; j += pair)
                 kernels.outer_products(p->C, pair, tiles, v + xi * f->v_plane, f->v_row, g + xi * f->g_plane + j, f->g_row,
                                        add, sums + xi * f->s_plane + k + j, f->padded);
@@ -115,15 +119,15 @@ static void FC(winograd_grad_few)(const fc_conv2d *p, const FC(winograd_grad_pla
         if (k >= f->padded) continue;
         for (ptrdiff_t n = begin; n < end; n++)
             FC(winograd_grad_image)(p, f, x + n * x_image, grad_y + n * y_image, k, n > begin, scratch,
-                                    f->sums + chunk * 16 * f->s_plane);
+                                    f->sums + chunk * f->planes * f->s_plane);
     }
 #pragma omp for schedule(static)
     for (ptrdiff_t c = 0; c < p->C; c++) { /* chunks in order; then back to 3x3 and to weight's order */
-        real *added = scratch, *taps = scratch + 16 * f->padded;
-        for (int xi = 0; xi < 16; xi++)
-            kernels.add_rows(f->sums + xi * f->s_plane + c * f->padded, 16 * f->s_plane, f->chunks, f->padded,
+        real *added = scratch, *taps = scratch + f->planes * f->padded;
+        for (int xi = 0; xi < f->planes; xi++)
+            kernels.add_rows(f->sums + xi * f->s_plane + c * f->padded, f->planes * f->s_plane, f->chunks, f->padded,
                              added + xi * f->padded);
-        kernels.winograd_grad_weight((int)f->padded, added, f->padded, taps);
+        kernels.winograd_grad_weight(f->m, (int)f->padded, added, f->padded, taps);
         for (ptrdiff_t t = 0; t < 9; t += lanes) {
             const int n = 9 - t < lanes ? (int)(9 - t) : (int)lanes;
             kernels.transpose(taps + t * f->padded, f->padded, n, p->K, grad_weight + c * 9 + t, p->C * 9, n, NULL);
@@ -156,15 +160,15 @@ static void FC(winograd_grad_many)(const fc_conv2d *p, const FC(winograd_grad_pl
         for (ptrdiff_t task = 0; task < pairs * c_parts; task++) {
             const ptrdiff_t k = task / c_parts * pair, c0 = task % c_parts * f->c_part;
             const ptrdiff_t channels = p->C - c0 < f->c_part ? p->C - c0 : f->c_part;
-            real *sums = f->sums + task / c_parts * 16 * f->s_plane + c0 * pair;
-            for (int xi = 0; xi < 16; xi++)
+            real *sums = f->sums + task / c_parts * f->planes * f->s_plane + c0 * pair;
+            for (int xi = 0; xi < f->planes; xi++)
                 kernels.outer_products(channels, pair, images * tiles, f->v + xi * f->v_plane + task % c_parts * f->v_panel,
                                        f->v_row, f->g + xi * f->g_plane + task / c_parts * f->g_panel, f->g_row, first > 0, sums + xi * f->s_plane, pair);
             if (first + images < p->N) continue;
             for (ptrdiff_t c = 0; c < channels; c += lanes) { /* back to 3x3 and to weight's order */
                 const ptrdiff_t n = channels - c < lanes ? channels - c : lanes, left = p->K - k;
                 for (ptrdiff_t i = 0; i < n; i++)
-                    kernels.winograd_grad_weight((int)pair, sums + (c + i) * pair, f->s_plane, scratch + i * 9 * pair);
+                    kernels.winograd_grad_weight(f->m, (int)pair, sums + (c + i) * pair, f->s_plane, scratch + i * 9 * pair);
                 for (ptrdiff_t ct = 0; ct < n * 9; ct += lanes) {
                     const int rows = n * 9 - ct < lanes ? (int)(n * 9 - ct) : (int)lanes;
                     kernels.transpose(scratch + ct * pair, pair, rows, left < pair ? left : pair,

@@ -12,8 +12,6 @@
  *   iota()  set1(i)          0, 1, 2 ...; i in all integer lanes;  ireal: the integer type of a lane
  *   bytes_to_real(v)         integer lanes 0 .. 255 as real numbers */
 
-typedef int32_t int_f32;
-typedef int64_t int_f64;
 FC_INLINE ivec_f32 iset1_f32(int32_t i) { return i - (ivec_f32){0}; }
 FC_INLINE ivec_f64 iset1_f64(int64_t i) { return i - (ivec_f64){0}; }
 FC_INLINE vec_f32 bytes_to_real_f32(ivec_f32 v) { return __builtin_convertvector(v, vec_f32); }

@@ -1,0 +1,106 @@
+/* The gradients of a convolution from a grad_y that is mostly zeros, as it is behind a max pool (one of four at most is
+ * not zero behind a 2x2 window) and a ReLU: only the numbers that are there are multiplied.
+ *
+ * A plane of grad_y is first turned into a list: the numbers, and for each where its window begins in the image.  The image
+ * is [row][column][lane] with its border, a vector of channels at a time, which L1 holds for small images; the window's taps
+ * are offsets into it.  Then
+ *
+ *   grad_weight[k]:  sum[t][c] += g * x[at + taps[t]][c]      sums of a group of taps stay in registers along the list
+ *   grad_x:          grad_x[at + taps[t]][c] += g * w[t][c]   the weights of a group of taps stay in registers
+ *
+ * Each of these loads a vector for each multiplication, which is no faster than a dense kernel's; but there are few. */
+
+/* x (rows, cols), its rows x_row apart -> list of the numbers that are not 0, in order, and at = i * row_step + j *
+ * col_step.  Returns their number; both lists need LANES places more. */
+ptrdiff_t KERNEL(list_nonzero)(const real *x, ptrdiff_t rows, ptrdiff_t cols, ptrdiff_t row_step, ptrdiff_t col_step,
+                               real *list, FC(int) *at) {
+    ptrdiff_t n = 0;
+    for (ptrdiff_t i = 0; i < rows; i++, x += cols)
+        for (ptrdiff_t j = 0; j < cols; j += LANES) {
+            const vec v = cols - j < LANES ? vec_load_n(x + j, (int)(cols - j)) : vec_load(x + j);
+            const ivec place = ivec_iota() * ivec_set1((FC(int))col_step) + ivec_set1((FC(int))(i * row_step + j * col_step));
+            n += vec_compress(list + n, at + n, v, place);
+        }
+    return n;
+}
+
+/* How many of n numbers are not 0; -1 when one is infinite or NaN. */
+ptrdiff_t KERNEL(count_nonzero)(const real *x, ptrdiff_t n) {
+    ptrdiff_t count = n;
+    vec sum = {0}; /* x - x is 0 for finite x alone */
+    for (ptrdiff_t i = 0; i < n;) {
+        ivec zeros = {0};
+        const ptrdiff_t end = n - i > 1 << 16 ? i + (1 << 16) : n; /* a lane can count so many */
+        for (; i + LANES <= end; i += LANES) {
+            const vec v = vec_load(x + i);
+            zeros += v == vec_set1(0); /* -1 each */
+            sum += v - v;
+        }
+        for (int l = 0; l < LANES; l++) count += (ptrdiff_t)zeros[l];
+        for (; i < end; i++) {
+            count -= x[i] == 0;
+            sum[0] += x[i] - x[i];
+        }
+    }
+    return vec_sum(sum) == 0 ? count : -1;
+}
+
+/* Groups of up to SPARSE_TAPS taps fill the registers. */
+FC_INLINE void FC(sparse_sum)(const int nt, ptrdiff_t n, const real *list, const FC(int) *at, const ptrdiff_t *taps,
+                              const real *x, real *sum) {
+    vec acc[SPARSE_TAPS];
+#pragma GCC unroll 32
+    for (int t = 0; t < nt; t++) acc[t] = vec_load(sum + t * LANES);
+    for (ptrdiff_t i = 0; i < n; i++) {
+        const vec g = vec_set1(list[i]);
+        const real *window = x + at[i];
+#pragma GCC unroll 32
+        for (int t = 0; t < nt; t++) acc[t] = vec_fma(g, vec_load(window + taps[t]), acc[t]);
+    }
+#pragma GCC unroll 32
+    for (int t = 0; t < nt; t++) vec_store(sum + t * LANES, acc[t]);
+}
+
+FC_INLINE void FC(sparse_spread)(const int nt, ptrdiff_t n, const real *list, const FC(int) *at, const ptrdiff_t *taps,
+                                 const real *w, real *x) {
+    vec wv[SPARSE_TAPS];
+#pragma GCC unroll 32
+    for (int t = 0; t < nt; t++) wv[t] = vec_load(w + t * LANES);
+    for (ptrdiff_t i = 0; i < n; i++) {
+        const vec g = vec_set1(list[i]);
+        real *window = x + at[i];
+#pragma GCC unroll 32
+        for (int t = 0; t < nt; t++) vec_store(window + taps[t], vec_fma(g, wv[t], vec_load(window + taps[t])));
+    }
+}
+
+#define CASES_12(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12)
+#if SPARSE_TAPS == 25
+#define CASES(X) CASES_12(X) X(13) X(14) X(15) X(16) X(17) X(18) X(19) X(20) X(21) X(22) X(23) X(24) X(25)
+#else
+#define CASES(X) CASES_12(X)
+#endif
+#define SUM(N) case N: FC(sparse_sum)(N, n, list, at, taps + t, x, sum + t * LANES); break;
+#define SPREAD(N) case N: FC(sparse_spread)(N, n, list, at, taps + t, w + t * LANES, x); break;
+
+/* LANES channels; sum [t][LANES] is added to. */
+void KERNEL(sparse_grad_weight)(ptrdiff_t n, const real *list, const FC(int) *at, ptrdiff_t T, const ptrdiff_t *taps,
+                                const real *x, real *sum) {
+    for (ptrdiff_t t = 0, runs = (T + SPARSE_TAPS - 1) / SPARSE_TAPS, nt; runs > 0; runs--, t += nt) {
+        nt = (T - t + runs - 1) / runs;
+        switch (nt) { CASES(SUM) }
+    }
+}
+
+/* LANES channels; w [t][LANES]; x is added to. */
+void KERNEL(sparse_grad_x)(ptrdiff_t n, const real *list, const FC(int) *at, ptrdiff_t T, const ptrdiff_t *taps,
+                           const real *w, real *x) {
+    for (ptrdiff_t t = 0, runs = (T + SPARSE_TAPS - 1) / SPARSE_TAPS, nt; runs > 0; runs--, t += nt) {
+        nt = (T - t + runs - 1) / runs;
+        switch (nt) { CASES(SPREAD) }
+    }
+}
+#undef SUM
+#undef SPREAD
+#undef CASES
+#undef CASES_12

@@ -1,0 +1,206 @@
+/* conv2d's gradients from a grad_y that is mostly zeros (kernels/sparse.c says when that is, and how they are summed).
+ *
+ * grad_weight  a task takes the images of one chunk of the batch and some output channels; each image is brought into
+ *              [row][column][channel], each plane of grad_y into a list; the chunks' sums are added in order
+ * grad_x       a task is one image: each plane's list spreads into a sum in [row][column][channel]
+ *
+ * Whether grad_y is sparse enough is decided by counting, before anything else: it depends on the numbers alone.  A zero
+ * that is left out must not have met an infinity or NaN, so x, weight and grad_y must all be finite. */
+
+#ifndef FC_SPARSE
+#define FC_SPARSE
+enum {
+    SPARSE_CHUNKS = 16,        /* of the batch */
+    SPARSE_LEAST = 8,          /* input channels: all lanes are channels */
+    SPARSE_SUMS = 8 << 20,     /* bytes of partial sums, all chunks together */
+};
+/* The share of numbers that are not 0 up to which it pays; a grad_x costs a load and a store for each product. */
+#define SPARSE_SHARE_WEIGHT 0.4
+#define SPARSE_SHARE_X 0.26
+#endif
+
+typedef struct {
+    ptrdiff_t rows, cols, channels, T;  /* of the image with its border; channels: C in whole vectors */
+    ptrdiff_t image;                    /* elements of one vector of its channels */
+    ptrdiff_t chunks, parts, part;      /* grad_weight: of the batch; of K, any number of them gives the same sums */
+    ptrdiff_t *taps;
+    real *sums, *packed;                /* [k][vector of channels][t][lane] */
+    char *scratch;
+    size_t thread_scratch, bytes;
+} FC(sparse_plan);
+
+/* A thread's scratch. */
+typedef struct {
+    real *image, *taps, *values;        /* values, at: the lists of all planes, one behind the other */
+    FC(int) *at;
+    ptrdiff_t *first;                   /* of each plane's list, and the end of the last */
+} FC(sparse_scratch);
+
+static size_t FC(carve_sparse_scratch)(const fc_conv2d *p, const FC(sparse_plan) *f, void *memory, FC(sparse_scratch) *s) {
+    const size_t most = (size_t)(p->K * p->OH * p->OW + kernels.lanes);
+    fc_arena arena = {memory, 0};
+    s->image = fc_carve(&arena, sizeof(real) * (size_t)f->image);
+    s->taps = fc_carve(&arena, sizeof(real) * (size_t)(f->T * f->channels));
+    s->values = fc_carve(&arena, sizeof(real) * most);
+    s->at = fc_carve(&arena, sizeof(real) * most);
+    s->first = fc_carve(&arena, sizeof(ptrdiff_t) * (size_t)(p->K + 1));
+    return arena.used;
+}
+
+static FC(sparse_scratch) FC(sparse_scratch_of)(const fc_conv2d *p, const FC(sparse_plan) *f) {
+    FC(sparse_scratch) s;
+    FC(carve_sparse_scratch)(p, f, f->scratch + (size_t)omp_get_thread_num() * f->thread_scratch, &s);
+    return s;
+}
+
+/* Whether the shape allows it. */
+static int FC(sparse_fits)(const fc_conv2d *p) {
+    const double rows = (double)(p->OH - 1) * p->stride_h + (double)(p->R - 1) * p->dilation_h + 1;
+    const double cols = (double)(p->OW - 1) * p->stride_w + (double)(p->S - 1) * p->dilation_w + 1;
+    const double plane = (double)p->H * (double)p->W;
+    return p->groups == 1 && p->C >= SPARSE_LEAST && p->R * p->S > 1 && p->N > 0 &&
+           rows * cols <= ABSURD_FACTOR * plane + ABSURD_PLANE && rows * cols * (double)(p->C + 64) < 0x1p30;
+}
+
+static FC(sparse_plan) FC(plan_sparse)(const fc_conv2d *p, int gradient_of_weight, void *workspace, int threads) {
+    FC(sparse_plan) f;
+    f.rows = (p->OH - 1) * p->stride_h + (p->R - 1) * p->dilation_h + 1;
+    f.cols = (p->OW - 1) * p->stride_w + (p->S - 1) * p->dilation_w + 1;
+    f.T = p->R * p->S;
+    f.channels = FC(round_up)(p->C, kernels.lanes);
+    f.image = f.rows * f.cols * kernels.lanes;
+    const ptrdiff_t sums = p->K * f.T * f.channels, most = SPARSE_SUMS / (sums * (ptrdiff_t)sizeof(real));
+    f.chunks = p->N < SPARSE_CHUNKS ? p->N : SPARSE_CHUNKS;
+    if (f.chunks > most) f.chunks = most;
+    if (f.chunks < 1) f.chunks = 1;
+    f.parts = f.chunks < 2 * threads ? (2 * threads + f.chunks - 1) / f.chunks : 1;
+    if (f.parts > p->K) f.parts = p->K;
+    f.part = (p->K + f.parts - 1) / f.parts;
+    FC(sparse_scratch) none;
+    f.thread_scratch = FC(carve_sparse_scratch)(p, &f, NULL, &none);
+    fc_arena arena = {workspace, 0};
+    f.taps = fc_carve(&arena, sizeof(ptrdiff_t) * (size_t)f.T);
+    f.sums = fc_carve(&arena, gradient_of_weight ? sizeof(real) * (size_t)(f.chunks * sums) : 0);
+    f.packed = fc_carve(&arena, gradient_of_weight ? 0 : sizeof(real) * (size_t)sums);
+    f.scratch = fc_carve(&arena, f.thread_scratch * (size_t)threads);
+    f.bytes = arena.used;
+    if (!workspace) return f;
+    for (ptrdiff_t t = 0; t < f.T; t++)
+        f.taps[t] = (t / p->S * p->dilation_h * f.cols + t % p->S * p->dilation_w) * kernels.lanes;
+    return f;
+}
+
+/* Whether at most `share` of grad_y is not 0, and grad_y, weight and x (or NULL) are finite. */
+static int FC(sparse_pays)(const fc_conv2d *p, double share, const real *grad_y, const real *x, const real *weight,
+                           int threads) {
+    if (!FC(sparse_fits)(p)) return 0;
+    const ptrdiff_t plane = p->OH * p->OW, image = p->K * plane, x_image = p->C * p->H * p->W;
+    /* Most are seen to be dense by a few numbers. */
+    const ptrdiff_t few = image < 4096 ? image : 4096;
+    if ((double)kernels.count_nonzero(grad_y, few) > 1.5 * share * (double)few + 64) return 0;
+    ptrdiff_t count = 0;
+    int finite = !weight || kernels.all_finite(weight, p->K * p->C * p->R * p->S);
+    const int team = fc_threads_for((double)p->N * image * sizeof(real), FC_BYTES_PER_THREAD, threads);
+#pragma omp parallel for schedule(static) num_threads(team) if (team > 1) reduction(+ : count) reduction(&& : finite)
+    for (ptrdiff_t n = 0; n < p->N; n++) {
+        const ptrdiff_t found = kernels.count_nonzero(grad_y + n * image, image);
+        count += found;
+        finite = finite && found >= 0 && (!x || kernels.all_finite(x + n * x_image, x_image));
+    }
+    return finite && (double)count <= share * (double)p->N * (double)image;
+}
+
+/* The lists of planes k0 .. k1 - 1 of an image of grad_y. */
+static void FC(sparse_lists)(const fc_conv2d *p, const FC(sparse_plan) *f, const real *gy, ptrdiff_t k0, ptrdiff_t k1,
+                             FC(sparse_scratch) *s) {
+    const ptrdiff_t lanes = kernels.lanes;
+    ptrdiff_t n = 0;
+    for (ptrdiff_t k = k0; k < k1; k++) {
+        s->first[k - k0] = n;
+        n += kernels.list_nonzero(gy + k * p->OH * p->OW, p->OH, p->OW, p->stride_h * f->cols * lanes, p->stride_w * lanes,
+                                  s->values + n, s->at + n);
+    }
+    s->first[k1 - k0] = n;
+}
+
+static void FC(sparse_grad_weight)(const fc_conv2d *p, const FC(sparse_plan) *f, const real *grad_y, const real *x,
+                                   real *grad_weight, int threads) {
+    const ptrdiff_t lanes = kernels.lanes, T = f->T, row = T * f->channels, sums = p->K * row;
+    const int team = fc_threads_for(0.2 * (double)p->N * sums * p->OH * p->OW, FC_FLOPS_PER_THREAD, threads);
+#pragma omp parallel num_threads(team) if (team > 1)
+    {
+        const fc_mode mode = fc_mode_enter();
+        FC(sparse_scratch) s = FC(sparse_scratch_of)(p, f);
+#pragma omp for schedule(dynamic, 1)
+        for (ptrdiff_t task = 0; task < f->chunks * f->parts; task++) {
+            const ptrdiff_t chunk = task / f->parts, k0 = task % f->parts * f->part;
+            const ptrdiff_t k1 = p->K - k0 < f->part ? p->K : k0 + f->part;
+            if (k0 >= k1) continue;
+            real *sum = f->sums + chunk * sums + k0 * row;
+            memset(sum, 0, sizeof(real) * (size_t)((k1 - k0) * row));
+            for (ptrdiff_t n = p->N * chunk / f->chunks; n < p->N * (chunk + 1) / f->chunks; n++) {
+                FC(sparse_lists)(p, f, grad_y + n * p->K * p->OH * p->OW, k0, k1, &s);
+                for (ptrdiff_t c = 0; c < p->C; c += lanes) {
+                    kernels.to_channels_last(x + (n * p->C + c) * p->H * p->W, p->C - c, p->H, p->W, -p->pad_top,
+                                             -p->pad_left, f->rows, f->cols, lanes, s.image);
+                    for (ptrdiff_t k = 0; k < k1 - k0; k++)
+                        kernels.sparse_grad_weight(s.first[k + 1] - s.first[k], s.values + s.first[k], s.at + s.first[k], T,
+                                                   f->taps, s.image, sum + k * row + c * T);
+                }
+            }
+        }
+#pragma omp for schedule(static)
+        for (ptrdiff_t k = 0; k < p->K; k++) { /* chunks in order; [t][c] -> [c][t] */
+            kernels.add_rows(f->sums + k * row, sums, f->chunks, row, s.taps);
+            for (ptrdiff_t c = 0; c < p->C; c += lanes)
+                for (ptrdiff_t t = 0; t < T; t += lanes) {
+                    const int rows = T - t < lanes ? (int)(T - t) : (int)lanes;
+                    kernels.transpose(s.taps + c * T + t * lanes, lanes, rows, p->C - c < lanes ? p->C - c : lanes,
+                                      grad_weight + (k * p->C + c) * T + t, T, rows, NULL);
+                }
+        }
+        fc_mode_leave(mode);
+    }
+}
+
+/* Where the image with its border lies over channels c .. c + lanes - 1 of grad_x; zeros where no window reached. */
+static void FC(sparse_store)(const fc_conv2d *p, const FC(sparse_plan) *f, const real *image, ptrdiff_t c, real *grad_x) {
+    const ptrdiff_t lanes = kernels.lanes, reached = f->cols - p->pad_left;
+    const int channels = p->C - c < lanes ? (int)(p->C - c) : (int)lanes;
+    for (ptrdiff_t h = 0; h < p->H; h++) {
+        real *to = grad_x + (c * p->H + h) * p->W;
+        const ptrdiff_t within = p->pad_top + h < f->rows && reached > 0 ? reached : 0, cols = within < p->W ? within : p->W;
+        if (cols > 0)
+            kernels.to_rows(image + ((p->pad_top + h) * f->cols + p->pad_left) * lanes, lanes, cols, channels, to, p->H * p->W);
+        for (int i = 0; i < channels && cols < p->W; i++)
+            memset(to + i * p->H * p->W + cols, 0, sizeof(real) * (size_t)(p->W - cols));
+    }
+}
+
+static void FC(sparse_grad_x)(const fc_conv2d *p, const FC(sparse_plan) *f, const real *grad_y, const real *weight,
+                              real *grad_x, int threads) {
+    const ptrdiff_t lanes = kernels.lanes, T = f->T, row = T * f->channels;
+    const int team = fc_threads_for(0.2 * (double)p->N * p->K * row * p->OH * p->OW, FC_FLOPS_PER_THREAD, threads);
+#pragma omp parallel num_threads(team) if (team > 1)
+    {
+        const fc_mode mode = fc_mode_enter();
+        FC(sparse_scratch) s = FC(sparse_scratch_of)(p, f);
+#pragma omp for schedule(static)
+        for (ptrdiff_t k = 0; k < p->K; k++) /* [c][t] -> [vector of c][t][lane] */
+            for (ptrdiff_t c = 0; c < p->C; c += lanes)
+                kernels.transpose(weight + (k * p->C + c) * T, T, p->C - c < lanes ? (int)(p->C - c) : (int)lanes, T,
+                                  f->packed + k * row + c * T, lanes, (int)lanes, NULL);
+#pragma omp for schedule(dynamic, 1)
+        for (ptrdiff_t n = 0; n < p->N; n++) {
+            FC(sparse_lists)(p, f, grad_y + n * p->K * p->OH * p->OW, 0, p->K, &s);
+            for (ptrdiff_t c = 0; c < p->C; c += lanes) {
+                memset(s.image, 0, sizeof(real) * (size_t)f->image);
+                for (ptrdiff_t k = 0; k < p->K; k++)
+                    kernels.sparse_grad_x(s.first[k + 1] - s.first[k], s.values + s.first[k], s.at + s.first[k], T, f->taps,
+                                          f->packed + k * row + c * T, s.image);
+                FC(sparse_store)(p, f, s.image, c, grad_x + n * p->C * p->H * p->W);
+            }
+        }
+        fc_mode_leave(mode);
+    }
+}
