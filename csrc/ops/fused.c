@@ -4,7 +4,7 @@
 
 /* From the shape: few input channels, whose y is large beside x and the weights. */
 static int FC(fuses)(const fc_conv2d *p, const fc_epilogue *e) {
-    if (p->N == 0 || p->groups != 1 || p->R * p->S == 1 || FC(phases_pay)(p) || FC(use_winograd)(p)) return 0;
+    if (p->N == 0 || p->groups != 1 || p->R * p->S == 1 || FC(phases_pay)(p) || FC(use_winograd)(p, 0)) return 0;
     if (e->pool && (p->OH < 2 || p->OW < 2)) return 0;
     return FC(choose_blocks)(p->K, p->C, p->R * p->S, 0).positions;
 }
