@@ -233,6 +233,46 @@ def quick_conv2d_pooled(x, weight, bias, stride, padding, dilation, groups, bint
     return (y, winners, before) if done else None
 
 
+def quick_conv2d_pooled_grad(grad_y, y, winners, tuple before, bint want_bias):
+    """Back through quick_conv2d_pooled as far as conv2d's result: (its gradient, grad_bias or None).
+
+    y is the result with relu, or None without; before, the shape of conv2d's result.
+    """
+    cdef fc_conv2d p
+    cdef np.npy_intp dims[4]
+    cdef np.npy_intp pooled[4]
+    cdef int i
+    if len(before) != 4:
+        return None
+    for i in range(4):
+        dims[i] = pooled[i] = before[i]
+        if dims[i] < 1:
+            return None
+    pooled[2], pooled[3] = dims[2] // 2, dims[3] // 2
+    if not is_plain(grad_y) or not has_shape(<np.ndarray> grad_y, 4, pooled):
+        return None
+    if y is not None and (not is_plain_like(y, <np.ndarray> grad_y) or not has_shape(<np.ndarray> y, 4, pooled)):
+        return None
+    if not np.PyArray_CheckExact(winners) or not np.PyArray_ISCARRAY_RO(<np.ndarray> winners) or np.PyArray_TYPE(
+            <np.ndarray> winners) != np.NPY_UINT8 or not has_shape(<np.ndarray> winners, 4, pooled):
+        return None
+    p.N, p.K, p.OH, p.OW = dims[0], dims[1], dims[2], dims[3]
+    cdef int num = np.PyArray_TYPE(<np.ndarray> grad_y), threads = _threads
+    cdef fc_dtype t = FC_F32 if num == np.NPY_FLOAT else FC_F64
+    cdef np.ndarray grad = new_array(4, dims, num)
+    cdef np.ndarray grad_bias = new_array(1, dims + 1, num) if want_bias else None
+    cdef void *w = scratch(fc_conv2d_pooled_grad_workspace(&p, t, threads))
+    cdef void *gyp = np.PyArray_DATA(<np.ndarray> grad_y)
+    cdef void *yp = NULL if y is None else np.PyArray_DATA(<np.ndarray> y)
+    cdef uint8_t *wp = <uint8_t *> np.PyArray_DATA(<np.ndarray> winners)
+    cdef void *gp = np.PyArray_DATA(grad)
+    cdef void *bp = np.PyArray_DATA(grad_bias) if want_bias else NULL
+    with nogil:
+        fc_conv2d_pooled_grad(&p, t, gyp, yp, wp, gp, bp, w, threads)
+    fc_free(w)
+    return grad, grad_bias
+
+
 def quick_conv2d_backward(grad_y, x, weight, stride, padding, dilation, groups, need):
     cdef fc_conv2d p
     cdef np.npy_intp dims[4]
