@@ -7,6 +7,8 @@ from oracle import conv2d_backward as exact_backward
 
 import fastconv
 from fastconv import ops
+from fastconv.ops.conv2d import _conv2d_pooled
+from fastconv.ops.max_pool2d import max_pool2d_winners
 
 # Images of this layer at a time: 24 in forward and grad_x, 18 in grad_weight.
 N, C, K, H, W = 50, 165, 170, 9, 11
@@ -124,3 +126,43 @@ def test_high_changes_nothing_in_float64_and_keeps_the_promises_on_bits(isa, hig
         np.testing.assert_array_equal(y32, ops.conv2d(single, weights))
     fastconv.set_float32_precision("highest")
     np.testing.assert_array_equal(y, ops.conv2d(x, weight))
+
+
+# -- pooled in the same call -------------------------------------------------------------------------------------------
+
+POOLED = [
+    ((3, 32, 14, 14), 64, 1),
+    ((2, 32, 13, 13), 40, 0),
+    ((1, 17, 9, 20), 33, 1),
+    ((2, 165, 9, 11), 170, 1),
+    ((20, 16, 8, 8), 16, 1),
+    ((2, 20, 28, 29), 18, 1),
+]
+
+
+@pytest.mark.parametrize("precision", ["highest", "high"])
+@pytest.mark.parametrize(("shape", "K", "padding"), POOLED)
+def test_pooling_in_the_same_call_gives_the_same_bits(isa, dtype, precision, shape, K, padding):
+    rng = np.random.default_rng(3)
+    x, weight = rng.standard_normal(shape).astype(dtype), rng.standard_normal((K, shape[1], 3, 3)).astype(dtype)
+    bias = rng.standard_normal(K).astype(dtype)
+    weight[1] = weight[1, :1]  # windows with ties
+    x[0, :, :4] = 0.5
+    fastconv.set_float32_precision(precision)
+    try:
+        y, winners = max_pool2d_winners(ops.conv2d(x, weight, bias, 1, padding), 2)
+        for relu in (False, True):
+            right = ops.relu(y) if relu else y
+            result = _conv2d_pooled(x, weight, bias, 1, padding, 1, 1, relu, True)
+            assert result is not None
+            np.testing.assert_array_equal(result[0], right)
+            np.testing.assert_array_equal(result[1], winners)
+            np.testing.assert_array_equal(_conv2d_pooled(x, weight, bias, 1, padding, 1, 1, relu, False)[0], right)
+    finally:
+        fastconv.set_float32_precision("highest")
+
+
+def test_pooling_in_the_same_call_is_declined_for_numbers_out_of_range(isa):
+    x = np.ones((2, 16, 8, 8), np.float32)
+    x[1, 3, 3, 3] = np.inf
+    assert _conv2d_pooled(x, np.ones((16, 16, 3, 3), np.float32), None, 1, 1, 1, 1, True, True) is None

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 import fastconv
 from fastconv import models, nn, reference
 from fastconv.nn import fusion
-from fastconv.ops.conv2d import _conv2d_pooled
-from fastconv.ops.max_pool2d import max_pool2d_winners
+from fastconv.ops.conv2d import _conv2d_pooled, _conv2d_pooled_grad
+from fastconv.ops.max_pool2d import max_pool2d_winners, max_pool2d_winners_backward
 
 FUSABLE = ("scratch", "keras", "dropout", "cnn", "fast")
 
@@ -75,6 +75,8 @@ SHAPES = [  # N, C, H, W, K, kernel, padding: the first layers of the networks; 
     (2, 1, 31, 29, 9, 3, 1),
     (1, 1, 4, 4, 1, 3, 0),
     (7, 3, 6, 7, 6, 3, 0),
+    (2, 32, 14, 14, 64, 3, 1),  # Winograd
+    (1, 24, 12, 13, 32, 3, 0),
 ]
 
 
@@ -101,6 +103,52 @@ def test_these_are_fused(shape: tuple[int, ...], isa: str, threads: int, dtype: 
     assert bits(single[0]) == bits(y[0])
 
 
+@given(data=st.data())
+def test_back_through_it(data: Any, isa: str, threads: int, dtype: np.dtype) -> None:
+    def number(low: int, high: int) -> int:
+        return data.draw(st.integers(low, high))
+
+    rng = np.random.default_rng(number(0, 2**32))
+    shape = number(1, 4), number(1, 20), number(2, 40), number(2, 40)
+    if data.draw(st.booleans()):
+        shape = (*shape[:2], *data.draw(st.sampled_from([(28, 28), (14, 14), (2, 2), (3, 70)])))
+    y, winners = max_pool2d_winners(rng.standard_normal(shape).astype(dtype), 2)
+    relu, want_bias = data.draw(st.booleans()), data.draw(st.booleans())
+    if relu:
+        y = fastconv.relu(y)
+    grad_y = rng.standard_normal(y.shape).astype(dtype)
+    results = _conv2d_pooled_grad(grad_y, y if relu else None, winners, shape, want_bias)
+    assert results is not None
+    masked = fastconv.relu_backward(grad_y, y) if relu else grad_y
+    grad = max_pool2d_winners_backward(masked, winners, shape, 2)
+    x, weight = np.zeros((shape[0], 1, *shape[2:]), dtype), np.zeros((shape[1], 1, 1, 1), dtype)
+    grad_bias = fastconv.conv2d_backward(grad, x, weight, need=(False, False, True))[2]
+    assert bits(*results) == bits(grad, grad_bias if want_bias else None)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"grad_y": np.ones((1, 2, 3, 4), np.float32)},
+        {"grad_y": np.ones((1, 2, 3, 3), np.float64)},
+        {"grad_y": np.ones((1, 2, 3, 6), np.float32)[..., ::2]},
+        {"y": np.ones((1, 2, 3, 4), np.float32)},
+        {"winners": np.zeros((1, 2, 3, 3), np.int8)},
+        {"winners": np.zeros((1, 2, 9), np.uint8)},
+        {"winners": None},
+        {"before": (1, 2, 8, 6)},
+        {"before": (2, 6, 6)},
+        {"before": (1, 2, 6, 0)},
+    ],
+    ids=repr,
+)
+def test_the_way_back_is_left_to_the_ops(change: dict[str, Any]) -> None:
+    y = np.ones((1, 2, 3, 3), np.float32)
+    arguments = {"grad_y": y, "y": y, "winners": np.zeros(y.shape, np.uint8), "before": (1, 2, 6, 7)}
+    assert _conv2d_pooled_grad(*arguments.values(), True) is not None
+    assert _conv2d_pooled_grad(*(arguments | change).values(), True) is None
+
+
 def test_weights_that_are_not_finite_are_left_alone() -> None:
     x, weight = np.ones((1, 1, 8, 8), np.float32), np.ones((4, 1, 3, 3), np.float32)
     weight[1, 0, 1, 1] = np.inf
@@ -115,7 +163,6 @@ def test_weights_that_are_not_finite_are_left_alone() -> None:
     "arguments",
     [
         ((1, 1, 8, 8), (32, 1, 1, 1), (1, 0, 1, 1)),  # a 1x1 kernel is a matrix product
-        ((1, 64, 9, 9), (64, 64, 3, 3), (1, 1, 1, 1)),  # Winograd
         ((1, 4, 8, 8), (4, 1, 3, 3), (1, 1, 1, 4)),  # depthwise
         ((0, 1, 8, 8), (4, 1, 3, 3), (1, 1, 1, 1)),
         ((1, 1, 3, 8), (4, 1, 3, 3), (1, 0, 1, 1)),  # no window

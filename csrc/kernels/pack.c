@@ -53,6 +53,17 @@ void KERNEL(to_rows)(const real *from, ptrdiff_t from_row, ptrdiff_t n, int chan
     }
 }
 
+/* The low byte of each of n integers. */
+void KERNEL(to_bytes)(const ireal *from, ptrdiff_t n, uint8_t *to) {
+    ivec v;
+    ptrdiff_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        memcpy(&v, from + i, sizeof v);
+        ivec_to_bytes(to + i, v);
+    }
+    for (; i < n; i++) to[i] = (uint8_t)from[i];
+}
+
 /* A box of one image with its border, as [row][column][channel]: row r, column j of `to` are row first + r, column
  * left + j of from (C, H, W), zero outside and for channels >= C; channels is a multiple of LANES. */
 void KERNEL(to_channels_last)(const real *from, ptrdiff_t C, ptrdiff_t H, ptrdiff_t W, ptrdiff_t first, ptrdiff_t left,

@@ -185,6 +185,51 @@ void KERNEL(winograd_output)(int m, ptrdiff_t tiles_h, ptrdiff_t tiles_w, int wi
     else FC(winograd_output_of)(4, tiles_h, tiles_w, width, p, plane, bias, y);
 }
 
+/* The same, then the largest of each 2x2 window of y, rectified if wanted -> y (m/2 * tiles_h, m/2 * tiles_w, width), and its
+ * place in the window, as in max_pool2d.c -> codes of the same shape, or NULL.  Tiles begin where windows do. */
+FC_INLINE void FC(winograd_pool_of)(const int m, ptrdiff_t tiles_h, ptrdiff_t tiles_w, int width, const real *p,
+                                    ptrdiff_t plane, const real *bias, const vec floor, real *y, ireal *codes) {
+    const int a = m + 2, half = m / 2;
+    const ptrdiff_t row = half * tiles_w * width;
+    for (ptrdiff_t i = 0; i < tiles_h; i++)
+        for (ptrdiff_t j = 0; j < tiles_w; j++)
+            for (int k = 0; k < width; k += LANES) {
+                const real *from = p + (i * tiles_w + j) * width + k;
+                const ptrdiff_t to = half * i * row + half * j * width + k;
+                const vec b = vec_load(bias + k);
+                vec t[4][6], d[6], o[4][4];
+#pragma GCC unroll 6
+                for (int s = 0; s < a; s++) {
+#pragma GCC unroll 6
+                    for (int r = 0; r < a; r++) d[r] = vec_load(from + (a * r + s) * plane);
+                    vec column[4];
+                    FC(winograd_at)(m, d, column);
+#pragma GCC unroll 4
+                    for (int r = 0; r < m; r++) t[r][s] = column[r];
+                }
+#pragma GCC unroll 4
+                for (int r = 0; r < m; r++) FC(winograd_at)(m, t[r], o[r]);
+#pragma GCC unroll 2
+                for (int r = 0; r < half; r++)
+#pragma GCC unroll 2
+                    for (int s = 0; s < half; s++) {
+                        vec best = b + o[2 * r][2 * s];
+                        ivec code = {0};
+                        vec_keep_larger(&best, &code, b + o[2 * r][2 * s + 1], ivec_set1(1));
+                        vec_keep_larger(&best, &code, b + o[2 * r + 1][2 * s], ivec_set1(2));
+                        vec_keep_larger(&best, &code, b + o[2 * r + 1][2 * s + 1], ivec_set1(3));
+                        vec_store(y + to + r * row + s * width, vec_select(floor > best, floor, best));
+                        if (codes) memcpy(codes + to + r * row + s * width, &code, sizeof code);
+                    }
+            }
+}
+void KERNEL(winograd_pool)(int m, ptrdiff_t tiles_h, ptrdiff_t tiles_w, int width, const real *p, ptrdiff_t plane,
+                           const real *bias, int relu, real *y, ireal *codes) {
+    const vec floor = vec_set1(relu ? 0 : -(real)INFINITY);
+    if (m == 2) FC(winograd_pool_of)(2, tiles_h, tiles_w, width, p, plane, bias, floor, y, codes);
+    else FC(winograd_pool_of)(4, tiles_h, tiles_w, width, p, plane, bias, floor, y, codes);
+}
+
 /* w [c][9][width] -> u [xi][c][width], G w G^T */
 FC_INLINE void FC(winograd_weights_of)(const int m, ptrdiff_t C, int width, const real *w, real *u, ptrdiff_t plane) {
     const int a = m + 2;

@@ -152,6 +152,29 @@ static void FC(winograd_y)(const FC(correlation) *q, const FC(winograd_plan) *f,
                             y + k * q->y_channel + r * q->y_row, q->y_channel);
 }
 
+/* Like winograd_y, with the 2x2 max pool that follows in the same call; image: the first channel's n * K + k. */
+static void FC(winograd_pooled)(const FC(correlation) *q, const FC(winograd_plan) *f, const real *m, int width, ptrdiff_t K,
+                                ptrdiff_t i0, ptrdiff_t tile_rows, const real *bias, real *ys, ptrdiff_t image) {
+    const FC(after) *after = q->after;
+    const ptrdiff_t half = f->m / 2, from_cols = half * f->tile_cols, most = half * tile_rows, plane = after->OH * after->OW;
+    const ptrdiff_t left = after->OH - half * i0, rows = left < most ? left : most, lanes = kernels.lanes;
+    FC(int) *codes = after->what.winners ? (FC(int) *)(ys + most * from_cols * width) : NULL;
+    real *turned = ys + 2 * most * from_cols * width;
+    kernels.winograd_pool(f->m, tile_rows, f->tile_cols, width, m, f->m_plane, bias, after->what.relu, ys, codes);
+    const int whole = from_cols == after->OW;
+    const ptrdiff_t runs = whole ? 1 : rows, length = whole ? rows * after->OW : after->OW;
+    for (ptrdiff_t k = 0; k < width && k < K && length > 0; k += lanes)
+        for (ptrdiff_t r = 0; r < runs; r++) {
+            const ptrdiff_t from = r * from_cols * width + k, to = (image + k) * plane + (half * i0 + r) * after->OW;
+            const int channels = K - k < lanes ? (int)(K - k) : (int)lanes;
+            kernels.to_rows(ys + from, width, length, channels, after->y + to, plane);
+            if (!codes) continue;
+            kernels.to_rows((const real *)codes + from, width, length, channels, turned, length); /* moves any bits */
+            for (int i = 0; i < channels; i++)
+                kernels.to_bytes((const FC(int) *)turned + i * length, length, after->what.winners + to + i * plane);
+        }
+}
+
 /* -- the schedules ---------------------------------------------------------------------------------------------------- */
 
 /* Few weights.  Called by every thread of a team. */
@@ -181,7 +204,10 @@ static void FC(winograd_few)(const FC(correlation) *q, const FC(blocks) *b, cons
             for (int xi = 0; xi < f->planes; xi++)
                 kernels.winograd_multiply(images * tiles, q->C, f->v_row, kv, v + xi * f->v_plane, u + xi * f->u_plane,
                                           m + xi * f->m_plane);
-            for (ptrdiff_t n = 0; n < images; n++)
+            for (ptrdiff_t n = 0; n < images && q->after; n++)
+                FC(winograd_pooled)(q, f, m + n * tiles * width, width, q->K - k, i0, rows, bias + g * b->blocks * b->width + k,
+                                    ys, (first + n) * q->K + k);
+            for (ptrdiff_t n = 0; n < images && !q->after; n++)
                 FC(winograd_y)(q, f, m + n * tiles * width, width, q->K - k, i0, rows, bias + g * b->blocks * b->width + k, ys,
                                y + ((first + n) * q->K + k) * q->y_channel);
         }
@@ -223,7 +249,11 @@ static void FC(winograd_many)(const FC(correlation) *q, const FC(blocks) *b, con
             const real *at = m;
             for (ptrdiff_t i = unit; i < next; i++) {
                 const ptrdiff_t i0 = i % f->bands * f->band, rows = f->tile_rows - i0 < f->band ? f->tile_rows - i0 : f->band;
-                FC(winograd_y)(q, f, at, width, q->K - k, i0, rows, bias + k, ys,
+                if (q->after)
+                    FC(winograd_pooled)(q, f, at, width, q->K - k, i0, rows, bias + k, ys,
+                                        (first + i / f->bands) * q->K + k);
+                else
+                    FC(winograd_y)(q, f, at, width, q->K - k, i0, rows, bias + k, ys,
                                y + ((first + i / f->bands) * q->K + k) * q->y_channel);
                 at += rows * f->tile_cols * width;
             }
@@ -246,8 +276,9 @@ static int FC(winograd)(const FC(correlation) *q, const FC(blocks) *b, const FC(
             f->beyond[n] = !kernels.all_within(x + n * image, image, FC(WINOGRAD_LIMIT));
             beyond = beyond || f->beyond[n];
         }
-        if (!f->many) FC(winograd_few)(q, b, f, x, w, bias, y);
-        for (ptrdiff_t n = 0; f->many && n < q->images; n += f->round)
+        const int go = !(beyond && q->after); /* with an epilogue it is all or nothing */
+        if (go && !f->many) FC(winograd_few)(q, b, f, x, w, bias, y);
+        for (ptrdiff_t n = 0; go && f->many && n < q->images; n += f->round)
             FC(winograd_many)(q, b, f, n, q->images - n < f->round ? q->images - n : f->round, x, w, bias, y);
         fc_mode_leave(mode);
     }
