@@ -90,6 +90,10 @@ def test_pools(data: Any) -> None:
         return
     assert same_bits(quick, both)
     assert same_bits(_kernels.quick_max_pool2d(x, kernel, stride, padding, False), both[0])
+    y, indices = _kernels.quick_max_pool2d(x, kernel, stride, padding, False, True)
+    assert same_bits((y, indices), fastconv.max_pool2d(x, kernel, stride, padding, Index(1), return_indices=True))
+    back = _kernels.quick_max_pool2d_backward(y, indices, x.shape)
+    assert same_bits(back, fastconv.max_pool2d_backward(y, indices, list(x.shape)))
     mean = fastconv.avg_pool2d(x, kernel, stride, padding, np.False_)
     assert same_bits(_kernels.quick_avg_pool2d(x, kernel, stride, padding), mean)
 
@@ -186,6 +190,25 @@ def test_unusual_sizes(value: Any) -> None:
         window[i] = value
         assert _kernels.quick_max_pool2d(x, *window, False) is None
         assert _kernels.quick_avg_pool2d(x, *window) is None
+
+
+def test_the_way_back_from_indices() -> None:
+    y, indices = draw(1, 2, 2, 2), np.zeros((1, 2, 2, 2), np.int64)
+    assert _kernels.quick_max_pool2d_backward(y, indices, (1, 2, 4, 4)) is not None
+    for shape in (
+        [1, 2, 4, 4],
+        (2, 4, 4),
+        (1, 3, 4, 4),
+        (1, 2, 0, 4),
+        (1, 2, True, 4),
+        (1, 2, -4, 4),
+        (1, 2, 2**70, 4),
+    ):
+        assert _kernels.quick_max_pool2d_backward(y, indices, shape) is None
+    for wrong in (indices.astype(np.int32), indices[..., ::-1], indices[0], indices + 16, indices - 1, None):
+        assert _kernels.quick_max_pool2d_backward(y, wrong, (1, 2, 4, 4)) is None
+    for grad_y in (y[0], y.astype(np.float64)[..., ::-1], y.tolist(), draw(1, 2, 2, 3)):
+        assert _kernels.quick_max_pool2d_backward(grad_y, indices, (1, 2, 4, 4)) is None
 
 
 def test_shapes_that_do_not_fit() -> None:

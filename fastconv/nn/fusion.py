@@ -69,7 +69,6 @@ class Fused(NamedTuple):
             relu._keep(y)
         return y
 
-
     def backward(self, grad_y: Array, need_grad_x: bool) -> tuple[Array | None] | None:
         """The gradient of the convolution's input, in a tuple; None with nothing done where they must go one by one."""
         conv, pool, relu = self
