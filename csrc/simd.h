@@ -12,7 +12,7 @@
  *   select(m, a, b)          m lane ? a : b, m the result of a comparison;  iselect: the same for integer vectors
  *   sum(a)                   of the lanes, by halves: a fixed order
  *
- * and, per element type through lanes.h: interleave, deinterleave and transpose; through bytes.h: bytes and halves. */
+ * and, per element type through lanes.h: interleave, deinterleave and transpose; through bytes.h: bytes and halves; through masks.h: masks. */
 #ifndef FC_SIMD_H
 #define FC_SIMD_H
 
@@ -63,6 +63,7 @@ FC_INLINE vec_f64 set1_f64(double x) { return x - (vec_f64){0}; }
 #endif
 #include "simd/bytes.h"
 #include "simd/compress.h"
+#include "simd/masks.h"
 
 /* The short names, resolved to the element type of the template at hand. */
 #define vec FC(vec)
@@ -80,6 +81,7 @@ FC_INLINE vec_f64 set1_f64(double x) { return x - (vec_f64){0}; }
 #define vec_sum FC(sum)
 #define vec_interleave FC(interleave)
 #define vec_deinterleave FC(deinterleave)
+#define vec_shift_up FC(shift_up)
 #define vec_transpose FC(transpose_square)
 #define vec_load_strided FC(load_strided)
 #define vec_sum_rows FC(sum_rows)

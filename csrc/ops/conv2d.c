@@ -5,7 +5,9 @@
  *              stride_h meet the same kernel rows, each at its own offset in grad_y; likewise the columns
  * grad_weight  outer products over positions, see kernels/outer_taps.c; the batch is cut in chunks by the shape, each
  *              with a sum of its own, and the sums are added in order
- * grad_bias    sums of planes */
+ * grad_bias    sums of planes
+ *
+ * Groups of few channels go to depthwise.c in all three. */
 
 /* -- packed weights ------------------------------------------------------------------------------------------------ */
 
@@ -138,6 +140,7 @@ static void FC(forward_taps)(const fc_conv2d *p, const FC(forward_plan) *f, cons
 }
 
 size_t FC(conv2d_forward_workspace)(const fc_conv2d *p, int threads) {
+    if (FC(depthwise_pays)(p)) return 0;
     if (FC(phases_pay)(p)) {
         const fc_conv2d s = FC(phases_of)(p);
         return FC(plan_phases)(p, NULL).bytes + FC(conv2d_forward_workspace)(&s, threads);
@@ -148,6 +151,10 @@ size_t FC(conv2d_forward_workspace)(const fc_conv2d *p, int threads) {
 
 void FC(conv2d_forward)(const fc_conv2d *p, const real *x, const real *weight, const real *bias, real *y,
                         void *workspace, int threads) {
+    if (FC(depthwise_pays)(p)) {
+        FC(depthwise_forward)(p, x, weight, bias, y, threads);
+        return;
+    }
     if (FC(phases_pay)(p)) {
         const fc_conv2d s = FC(phases_of)(p);
         const FC(phases_plan) f = FC(plan_phases)(p, workspace);
@@ -231,6 +238,7 @@ static FC(correlation) FC(phase_correlation)(const fc_conv2d *p, const FC(phase)
 }
 
 size_t FC(conv2d_grad_x_workspace)(const fc_conv2d *p, int threads) {
+    if (FC(depthwise_grad_x_pays)(p)) return 0;
     if (FC(phases_pay)(p)) {
         const fc_conv2d s = FC(phases_of)(p);
         const size_t sparse = FC(sparse_fits)(p) ? FC(plan_sparse)(p, 0, NULL, threads).bytes : 0;
@@ -253,6 +261,10 @@ size_t FC(conv2d_grad_x_workspace)(const fc_conv2d *p, int threads) {
 
 void FC(conv2d_grad_x)(const fc_conv2d *p, const real *grad_y, const real *weight, real *grad_x, void *workspace,
                        int threads) {
+    if (FC(depthwise_grad_x_pays)(p)) {
+        FC(depthwise_grad_x)(p, grad_y, weight, grad_x, threads);
+        return;
+    }
     if (FC(sparse_pays)(p, SPARSE_SHARE_X, grad_y, NULL, weight, threads)) {
         const FC(sparse_plan) f = FC(plan_sparse)(p, 0, workspace, threads);
         FC(sparse_grad_x)(p, &f, grad_y, weight, grad_x, threads);
@@ -367,6 +379,7 @@ static FC(grad_weight_plan) FC(plan_grad_weight)(const fc_conv2d *p, void *works
 }
 
 size_t FC(conv2d_grad_weight_workspace)(const fc_conv2d *p, int threads) {
+    if (FC(depthwise_grad_weight_pays)(p)) return FC(depthwise_grad_weight_workspace)(p);
     if (FC(phases_pay)(p)) {
         const fc_conv2d s = FC(phases_of)(p);
         const size_t sparse = FC(sparse_fits)(p) ? FC(plan_sparse)(p, 1, NULL, threads).bytes : 0;
@@ -448,6 +461,10 @@ static void FC(grad_weight_finish)(const fc_conv2d *p, const FC(grad_weight_plan
 
 void FC(conv2d_grad_weight)(const fc_conv2d *p, const real *grad_y, const real *x, real *grad_weight, void *workspace,
                             int threads) {
+    if (FC(depthwise_grad_weight_pays)(p)) {
+        FC(depthwise_grad_weight)(p, grad_y, x, grad_weight, workspace, threads);
+        return;
+    }
     if (FC(sparse_pays)(p, SPARSE_SHARE_WEIGHT, grad_y, x, NULL, threads)) {
         const FC(sparse_plan) f = FC(plan_sparse)(p, 1, workspace, threads);
         FC(sparse_grad_weight)(p, &f, grad_y, x, grad_weight, threads);

@@ -17,6 +17,7 @@
 #include "correlate.c"
 #include "weights.c"
 #include "winograd.c"
+#include "depthwise.c"
 #include "winograd_grad.c"
 #include "phases.c"
 #include "sparse.c"

@@ -8,6 +8,7 @@
 #define INTERLEAVE_HIGH 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
 #define PARTS_LOW 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29
 #define PARTS_HIGH 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31
+#define SHIFT_UP 16, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14
 #define EVEN_LANES 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
 #define ODD_LANES 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31
 #define SWAP_1_LOW 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30
@@ -28,6 +29,7 @@
 #define PARTS_LOW 0, 8, 2, 10, 4, 12, 6, 14
 #define PARTS_HIGH 1, 9, 3, 11, 5, 13, 7, 15
 #endif
+#define SHIFT_UP 8, 0, 1, 2, 3, 4, 5, 6
 #define EVEN_LANES 0, 2, 4, 6, 8, 10, 12, 14
 #define ODD_LANES 1, 3, 5, 7, 9, 11, 13, 15
 #define SWAP_1_LOW 0, 8, 2, 10, 4, 12, 6, 14
@@ -46,6 +48,7 @@
 #define PARTS_LOW 0, 4, 2, 6
 #define PARTS_HIGH 1, 5, 3, 7
 #endif
+#define SHIFT_UP 4, 0, 1, 2
 #define EVEN_LANES 0, 2, 4, 6
 #define ODD_LANES 1, 3, 5, 7
 #define SWAP_1_LOW 0, 4, 2, 6
@@ -57,6 +60,7 @@
 #define INTERLEAVE_HIGH 1, 3
 #define PARTS_LOW 0, 2
 #define PARTS_HIGH 1, 3
+#define SHIFT_UP 2, 0
 #define EVEN_LANES 0, 2
 #define ODD_LANES 1, 3
 #define SWAP_1_LOW 0, 2
@@ -85,6 +89,9 @@ FC_INLINE void vec_deinterleave(vec a, vec b, vec *even, vec *odd) {
     *even = FC_SHUFFLE(a, b, EVEN_LANES);
     *odd = FC_SHUFFLE(a, b, ODD_LANES);
 }
+
+/* b[0] a[0] a[1] ...: a one lane up. */
+FC_INLINE vec vec_shift_up(vec a, vec b) { return FC_SHUFFLE(a, b, SHIFT_UP); }
 
 /* p[0], p[stride], p[2 * stride] ...  Stride 2 reads whole vectors: 2 * LANES elements. */
 FC_INLINE vec vec_load_strided(const real *p, ptrdiff_t stride) {
@@ -186,6 +193,7 @@ FC_INLINE vec vec_sum_rows(vec rows[LANES]) {
 #undef INTERLEAVE_HIGH
 #undef PARTS_LOW
 #undef PARTS_HIGH
+#undef SHIFT_UP
 #undef EVEN_LANES
 #undef ODD_LANES
 #undef SWAP_1_LOW
