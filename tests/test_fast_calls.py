@@ -1,6 +1,8 @@
 """Quick calls (fastconv/_quick.pxi): they recognise what they may and nothing else, and give the checked way's bits."""
 
 import gc
+import os
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -261,6 +263,19 @@ def test_the_memory_of_results_is_reused() -> None:
     del y
     gc.collect()
     assert fastconv.conv2d(x, weight).ctypes.data == place
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="Linux only")
+def test_threads_may_run_where_they_might_before() -> None:
+    """A thread that moves away from the CPU of the one that waits for it (csrc/region.c) is not pinned by that."""
+    x, weight = draw(8, 3, 40, 40), draw(16, 3, 3, 3)
+    allowed = os.sched_getaffinity(0)
+    for _ in range(20):
+        with fastconv.threads(2):
+            fastconv.conv2d(x, weight)
+        time.sleep(0.005)
+    for task in os.listdir("/proc/self/task"):
+        assert os.sched_getaffinity(int(task)) == allowed
 
 
 def test_one_thread_or_two() -> None:
