@@ -13,8 +13,8 @@ import numpy as np
 from cases import Array, Shape
 from training_data import first_weights
 
-# ("conv", inputs, outputs, kernel, padding), ("linear", inputs, outputs), or a layer without sizes; dropout does nothing
-# in eval mode, but counts in the names.
+# ("conv", inputs, outputs, kernel, padding), ("linear", inputs, outputs), or a layer without sizes.  Dropout does
+# nothing in eval mode, but has a number in the names.
 LAYERS: dict[str, list[tuple[Any, ...]]] = {
     "cnn": [
         ("conv", 1, 32, 3, 1),

@@ -26,6 +26,12 @@ size_t fc_conv2d_fused_workspace(const fc_conv2d *p, const fc_epilogue *e, fc_dt
 int fc_conv2d_fused(const fc_conv2d *p, const fc_epilogue *e, fc_dtype dtype, const void *x, const void *weight, const void *bias, void *y, void *workspace, int threads) {
     return FOR_DTYPE(conv2d_fused, p, e, x, weight, bias, y, workspace, threads);
 }
+size_t fc_conv2d_pooled_grad_workspace(const fc_conv2d *p, fc_dtype dtype, int threads) {
+    return FOR_DTYPE(conv2d_pooled_grad_workspace, p, threads);
+}
+void fc_conv2d_pooled_grad(const fc_conv2d *p, fc_dtype dtype, const void *grad_y, const void *y, const uint8_t *winners, void *grad, void *grad_bias, void *workspace, int threads) {
+    FOR_DTYPE(conv2d_pooled_grad, p, grad_y, y, winners, grad, grad_bias, workspace, threads);
+}
 size_t fc_conv2d_grad_x_workspace(const fc_conv2d *p, fc_dtype dtype, int threads) {
     return FOR_DTYPE(conv2d_grad_x_workspace, p, threads);
 }

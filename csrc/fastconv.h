@@ -45,6 +45,11 @@ typedef struct {
 size_t fc_conv2d_fused_workspace(const fc_conv2d *p, const fc_epilogue *e, fc_dtype dtype, int threads);
 int fc_conv2d_fused(const fc_conv2d *p, const fc_epilogue *e, fc_dtype dtype, const void *x, const void *weight,
                     const void *bias, void *y, void *workspace, int threads);
+/* Back through the epilogue: grad (N, K, OH, OW), the gradient of the convolution's result, and grad_bias or NULL, from
+ * that of y after pooling and ReLU.  y: the result of ReLU, or NULL where there was none.  Only N, K, OH, OW matter. */
+size_t fc_conv2d_pooled_grad_workspace(const fc_conv2d *p, fc_dtype dtype, int threads);
+void fc_conv2d_pooled_grad(const fc_conv2d *p, fc_dtype dtype, const void *grad_y, const void *y, const uint8_t *winners,
+                           void *grad, void *grad_bias, void *workspace, int threads);
 size_t fc_conv2d_grad_x_workspace(const fc_conv2d *p, fc_dtype dtype, int threads);
 void fc_conv2d_grad_x(const fc_conv2d *p, fc_dtype dtype, const void *grad_y, const void *weight, void *grad_x,
                       void *workspace, int threads);

@@ -47,7 +47,7 @@ def quick_threads():
 
 
 cdef np.ndarray new_array(int ndim, np.npy_intp *dims, int num):
-    """An uninitialised array of float32, float64 or bytes; its size is known to be ordinary."""
+    """An uninitialised array of float32, float64, int64 or bytes; its size is known to be ordinary."""
     cdef size_t size = 1 if num == np.NPY_UINT8 else 4 if num == np.NPY_FLOAT else 8
     cdef int i
     for i in range(ndim):
@@ -233,6 +233,46 @@ def quick_conv2d_pooled(x, weight, bias, stride, padding, dilation, groups, bint
     return (y, winners, before) if done else None
 
 
+def quick_conv2d_pooled_grad(grad_y, y, winners, tuple before, bint want_bias):
+    """Back through quick_conv2d_pooled as far as conv2d's result: (its gradient, grad_bias or None).
+
+    y is the result with relu, or None without; before, the shape of conv2d's result.
+    """
+    cdef fc_conv2d p
+    cdef np.npy_intp dims[4]
+    cdef np.npy_intp pooled[4]
+    cdef int i
+    if len(before) != 4:
+        return None
+    for i in range(4):
+        dims[i] = pooled[i] = before[i]
+        if dims[i] < 1:
+            return None
+    pooled[2], pooled[3] = dims[2] // 2, dims[3] // 2
+    if not is_plain(grad_y) or not has_shape(<np.ndarray> grad_y, 4, pooled):
+        return None
+    if y is not None and (not is_plain_like(y, <np.ndarray> grad_y) or not has_shape(<np.ndarray> y, 4, pooled)):
+        return None
+    if not np.PyArray_CheckExact(winners) or not np.PyArray_ISCARRAY_RO(<np.ndarray> winners) or np.PyArray_TYPE(
+            <np.ndarray> winners) != np.NPY_UINT8 or not has_shape(<np.ndarray> winners, 4, pooled):
+        return None
+    p.N, p.K, p.OH, p.OW = dims[0], dims[1], dims[2], dims[3]
+    cdef int num = np.PyArray_TYPE(<np.ndarray> grad_y), threads = _threads
+    cdef fc_dtype t = FC_F32 if num == np.NPY_FLOAT else FC_F64
+    cdef np.ndarray grad = new_array(4, dims, num)
+    cdef np.ndarray grad_bias = new_array(1, dims + 1, num) if want_bias else None
+    cdef void *w = scratch(fc_conv2d_pooled_grad_workspace(&p, t, threads))
+    cdef void *gyp = np.PyArray_DATA(<np.ndarray> grad_y)
+    cdef void *yp = NULL if y is None else np.PyArray_DATA(<np.ndarray> y)
+    cdef uint8_t *wp = <uint8_t *> np.PyArray_DATA(<np.ndarray> winners)
+    cdef void *gp = np.PyArray_DATA(grad)
+    cdef void *bp = np.PyArray_DATA(grad_bias) if want_bias else NULL
+    with nogil:
+        fc_conv2d_pooled_grad(&p, t, gyp, yp, wp, gp, bp, w, threads)
+    fc_free(w)
+    return grad, grad_bias
+
+
 def quick_conv2d_backward(grad_y, x, weight, stride, padding, dilation, groups, need):
     cdef fc_conv2d p
     cdef np.npy_intp dims[4]
@@ -311,8 +351,8 @@ cdef bint read_pool2d(object x, object kernel_size, object stride, object paddin
     return <double> p.N * p.C * p.OH * p.OW <= QUICK_ELEMENTS
 
 
-def quick_max_pool2d(x, kernel_size, stride, padding, bint want_winners):
-    """y, or (y, winners)"""
+def quick_max_pool2d(x, kernel_size, stride, padding, bint want_winners, bint want_indices=False):
+    """y, or (y, winners), or (y, indices)"""
     cdef fc_pool2d p
     cdef np.npy_intp dims[4]
     if not read_pool2d(x, kernel_size, stride, padding, &p, dims):
@@ -321,12 +361,48 @@ def quick_max_pool2d(x, kernel_size, stride, padding, bint want_winners):
     cdef fc_dtype t = FC_F32 if num == np.NPY_FLOAT else FC_F64
     cdef np.ndarray y = new_array(ndim, dims + (4 - ndim), num)
     cdef np.ndarray winners = new_array(ndim, dims + (4 - ndim), np.NPY_UINT8) if want_winners else None
+    cdef np.ndarray indices = new_array(ndim, dims + (4 - ndim), np.NPY_INT64) if want_indices else None
     cdef void *xp = np.PyArray_DATA(<np.ndarray> x)
     cdef void *yp = np.PyArray_DATA(y)
     cdef uint8_t *wp = <uint8_t *> np.PyArray_DATA(winners) if want_winners else NULL
+    cdef int64_t *ip = <int64_t *> np.PyArray_DATA(indices) if want_indices else NULL
     with nogil:
-        fc_max_pool2d_forward(&p, t, xp, yp, wp, NULL, threads)
-    return (y, winners) if want_winners else y
+        fc_max_pool2d_forward(&p, t, xp, yp, wp, ip, threads)
+    return (y, winners) if want_winners else (y, indices) if want_indices else y
+
+
+def quick_max_pool2d_backward(grad_y, indices, input_shape):
+    cdef np.npy_intp dims[4]
+    cdef int i, ndim, status
+    if not is_plain(grad_y) or not PyTuple_CheckExact(input_shape):
+        return None
+    ndim = np.PyArray_NDIM(<np.ndarray> grad_y)
+    if (ndim != 4 and ndim != 3) or PyTuple_GET_SIZE(input_shape) != ndim:
+        return None
+    cdef np.npy_intp *y_dims = np.PyArray_DIMS(<np.ndarray> grad_y)
+    cdef ptrdiff_t extent, planes = 1, elements = 1
+    for i in range(ndim):
+        if not read_size(<object> PyTuple_GET_ITEM(input_shape, i), 1, &extent) or elements * extent > QUICK_ELEMENTS:
+            return None
+        dims[i] = extent
+        elements *= extent
+        if i < ndim - 2:
+            planes *= extent
+            if y_dims[i] != extent:
+                return None
+    if not np.PyArray_CheckExact(indices) or not np.PyArray_ISCARRAY_RO(<np.ndarray> indices) or np.PyArray_TYPE(
+            <np.ndarray> indices) != np.NPY_INT64 or not has_shape(<np.ndarray> indices, ndim, y_dims):
+        return None
+    cdef int num = np.PyArray_TYPE(<np.ndarray> grad_y), threads = _threads
+    cdef fc_dtype t = FC_F32 if num == np.NPY_FLOAT else FC_F64
+    cdef np.ndarray grad_x = new_array(ndim, dims, num)
+    cdef void *gp = np.PyArray_DATA(<np.ndarray> grad_y)
+    cdef int64_t *ip = <int64_t *> np.PyArray_DATA(<np.ndarray> indices)
+    cdef void *op = np.PyArray_DATA(grad_x)
+    cdef ptrdiff_t n = y_dims[ndim - 2] * y_dims[ndim - 1], m = dims[ndim - 2] * dims[ndim - 1]
+    with nogil:
+        status = fc_max_pool2d_backward(t, gp, ip, op, planes, n, m, threads)
+    return grad_x if status == 0 else None
 
 
 def quick_avg_pool2d(x, kernel_size, stride, padding):

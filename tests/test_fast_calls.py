@@ -1,6 +1,8 @@
 """Quick calls (fastconv/_quick.pxi): they recognise what they may and nothing else, and give the checked way's bits."""
 
 import gc
+import os
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -90,6 +92,10 @@ def test_pools(data: Any) -> None:
         return
     assert same_bits(quick, both)
     assert same_bits(_kernels.quick_max_pool2d(x, kernel, stride, padding, False), both[0])
+    y, indices = _kernels.quick_max_pool2d(x, kernel, stride, padding, False, True)
+    assert same_bits((y, indices), fastconv.max_pool2d(x, kernel, stride, padding, Index(1), return_indices=True))
+    back = _kernels.quick_max_pool2d_backward(y, indices, x.shape)
+    assert same_bits(back, fastconv.max_pool2d_backward(y, indices, list(x.shape)))
     mean = fastconv.avg_pool2d(x, kernel, stride, padding, np.False_)
     assert same_bits(_kernels.quick_avg_pool2d(x, kernel, stride, padding), mean)
 
@@ -188,6 +194,25 @@ def test_unusual_sizes(value: Any) -> None:
         assert _kernels.quick_avg_pool2d(x, *window) is None
 
 
+def test_the_way_back_from_indices() -> None:
+    y, indices = draw(1, 2, 2, 2), np.zeros((1, 2, 2, 2), np.int64)
+    assert _kernels.quick_max_pool2d_backward(y, indices, (1, 2, 4, 4)) is not None
+    for shape in (
+        [1, 2, 4, 4],
+        (2, 4, 4),
+        (1, 3, 4, 4),
+        (1, 2, 0, 4),
+        (1, 2, True, 4),
+        (1, 2, -4, 4),
+        (1, 2, 2**70, 4),
+    ):
+        assert _kernels.quick_max_pool2d_backward(y, indices, shape) is None
+    for wrong in (indices.astype(np.int32), indices[..., ::-1], indices[0], indices + 16, indices - 1, None):
+        assert _kernels.quick_max_pool2d_backward(y, wrong, (1, 2, 4, 4)) is None
+    for grad_y in (y[0], y.astype(np.float64)[..., ::-1], y.tolist(), draw(1, 2, 2, 3)):
+        assert _kernels.quick_max_pool2d_backward(grad_y, indices, (1, 2, 4, 4)) is None
+
+
 def test_shapes_that_do_not_fit() -> None:
     x, weight = draw(1, 2, 5, 5), draw(4, 2, 3, 3)
     for wrong in (
@@ -238,6 +263,19 @@ def test_the_memory_of_results_is_reused() -> None:
     del y
     gc.collect()
     assert fastconv.conv2d(x, weight).ctypes.data == place
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="Linux only")
+def test_threads_may_run_where_they_might_before() -> None:
+    """A thread that moves away from the CPU of the one that waits for it (csrc/region.c) is not pinned by that."""
+    x, weight = draw(8, 3, 40, 40), draw(16, 3, 3, 3)
+    allowed = os.sched_getaffinity(0)
+    for _ in range(20):
+        with fastconv.threads(2):
+            fastconv.conv2d(x, weight)
+        time.sleep(0.005)
+    for task in os.listdir("/proc/self/task"):
+        assert os.sched_getaffinity(int(task)) == allowed
 
 
 def test_one_thread_or_two() -> None:

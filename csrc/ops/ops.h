@@ -9,6 +9,9 @@ void FC(conv2d_forward)(const fc_conv2d *p, const real *x, const real *weight, c
 size_t FC(conv2d_fused_workspace)(const fc_conv2d *p, const fc_epilogue *e, int threads);
 int FC(conv2d_fused)(const fc_conv2d *p, const fc_epilogue *e, const real *x, const real *weight, const real *bias,
                      real *y, void *workspace, int threads);
+size_t FC(conv2d_pooled_grad_workspace)(const fc_conv2d *p, int threads);
+void FC(conv2d_pooled_grad)(const fc_conv2d *p, const real *grad_y, const real *y, const uint8_t *winners, real *grad,
+                            real *grad_bias, void *workspace, int threads);
 size_t FC(conv2d_grad_x_workspace)(const fc_conv2d *p, int threads);
 void FC(conv2d_grad_x)(const fc_conv2d *p, const real *grad_y, const real *weight, real *grad_x, void *workspace,
                        int threads);

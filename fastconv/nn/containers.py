@@ -74,7 +74,7 @@ class Sequential(Module):
         todo = self._plan.steps
         i = 0
         while i < len(todo):
-            layer, in_place, _, fused = todo[i]
+            layer, in_place, _, fused, _ = todo[i]
             y = None if fused is None else fused.forward(x)
             if fused is not None and y is not None:
                 x = y
@@ -90,8 +90,17 @@ class Sequential(Module):
         steps = self._plan.steps if self._plan is not None else []
         first = 0 if need_grad_x else _first_with_parameters(steps)
         grad: Any = grad_y  # never None before the loop ends: every layer but the last is asked for its grad_x
-        for i in range(len(steps) - 1, first - 1, -1):
+        i = len(steps)
+        while i > first:
+            i -= 1
             step, needed = steps[i], need_grad_x or i > first
+            if step.ends is not None:
+                begin = i - step.ends.length + 1
+                together = step.ends.backward(grad, need_grad_x or begin > first)
+                if together is not None:
+                    (grad,) = together
+                    i = begin
+                    continue
             if needed and step.backward_in_place:
                 grad = cast(ReLU, step.layer).backward_in_place(grad)
             else:

@@ -96,6 +96,10 @@ class Conv2d(Module):
         return y
 
     def backward(self, grad_y: Array, *, need_grad_x: bool = True) -> Array | None:
+        return self._backward(grad_y, need_grad_x, None)
+
+    def _backward(self, grad_y: Array, need_grad_x: bool, bias_grad: Array | None) -> Array | None:
+        """`backward`, to which the gradient of the bias may be known already."""
         (x,) = self._kept()
         grad_x, grad_weight, grad_bias = conv2d_backward(
             grad_y,
@@ -105,11 +109,11 @@ class Conv2d(Module):
             self.padding,
             self.dilation,
             self.groups,
-            need=(need_grad_x, True, self.bias is not None),
+            need=(need_grad_x, True, self.bias is not None and bias_grad is None),
         )
         self.weight.add_grad(grad_weight)
         if self.bias is not None:
-            self.bias.add_grad(grad_bias)
+            self.bias.add_grad(grad_bias if bias_grad is None else bias_grad)
         return grad_x
 
     def extra_repr(self) -> str:

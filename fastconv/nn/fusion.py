@@ -8,7 +8,8 @@
 3. A convolution, the 2x2 max pool after it and the ReLU after that (if there is one) run forward as one kernel, where
    the shapes suit it (`fastconv.ops.conv2d` decides): the convolution's own result is never written to memory.  Each
    of the layers keeps for its backward what it keeps without, so that nothing that comes later sees a difference:
-   the convolution its input, the pool its winners, ReLU its result.
+   the convolution its input, the pool its winners, ReLU its result.  Back, ReLU's gradient, the pool's and that of the
+   bias are one pass, however the forward was done.
 
 In eval mode, layers keep nothing: what rule 3 would keep is not even computed.
 """
@@ -18,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from fastconv.ops.conv2d import _conv2d_pooled
+from fastconv.ops.conv2d import _conv2d_pooled, _conv2d_pooled_grad
 
 from .activation import ReLU
 from .conv import Conv2d
@@ -68,6 +69,22 @@ class Fused(NamedTuple):
             relu._keep(y)
         return y
 
+    def backward(self, grad_y: Array, need_grad_x: bool) -> tuple[Array | None] | None:
+        """The gradient of the convolution's input, in a tuple; None with nothing done where they must go one by one."""
+        conv, pool, relu = self
+        if not pool.halves or conv._saved is None or pool._saved is None or (relu is not None and relu._saved is None):
+            return None
+        winners, shape = pool._saved
+        y = relu._saved[0] if relu is not None and relu._saved is not None else None
+        results = _conv2d_pooled_grad(grad_y, y, winners, shape, conv.bias is not None)
+        if results is None:
+            return None
+        pool.release()
+        if relu is not None:
+            relu.release()
+        grad, grad_bias = results
+        return (conv._backward(grad, need_grad_x, grad_bias),)
+
 
 class Step(NamedTuple):
     """A layer in the order of running, whether it may overwrite what it is given, and what may run with it as one."""
@@ -75,7 +92,8 @@ class Step(NamedTuple):
     layer: Module
     forward_in_place: bool
     backward_in_place: bool
-    fused: Fused | None
+    fused: Fused | None  # of which it is the first
+    ends: Fused | None = None  # of which it is the last
 
 
 class Plan:
@@ -112,6 +130,10 @@ def _steps(layers: Sequence[Module]) -> list[Step]:
         fresh_before = i > 0 and type(order[i - 1]) in MAKES_NEW_ARRAYS
         fresh_after = i + 1 < len(order) and type(order[i + 1]) in MAKES_NEW_ARRAYS
         result.append(Step(layer, relu_here and fresh_before, relu_here and fresh_after, _fused(order[i : i + 3])))
+    for i, step in enumerate(result):
+        if step.fused is not None:
+            last = i + step.fused.length - 1
+            result[last] = result[last]._replace(ends=step.fused)
     return result
 
 

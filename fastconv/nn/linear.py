@@ -96,6 +96,9 @@ class Flatten(Module):
 
     def forward(self, x: Array) -> Array:
         shape = x.shape
+        if self.start_dim == 1 and self.end_dim == -1 and len(shape) > 1 and x.size:  # the usual case, quickly
+            self._keep(shape)
+            return x.reshape(shape[0], -1)
         start = self.start_dim if self.start_dim >= 0 else self.start_dim + len(shape)
         end = self.end_dim if self.end_dim >= 0 else self.end_dim + len(shape)
         if not 0 <= start <= end < len(shape):

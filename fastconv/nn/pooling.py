@@ -49,8 +49,11 @@ class MaxPool2d(Module):
         self.dilation = _size(op, "dilation", dilation, 1)
         self.return_indices = check.flag(op, "return_indices", return_indices)
         self.ceil_mode = check.flag(op, "ceil_mode", ceil_mode)
-        height, width = check.pair(op, "kernel_size", self.kernel_size, 1)
-        self._by_winners = not self.return_indices and height * width <= MOST_WINNERS
+
+    @property
+    def _by_winners(self) -> bool:
+        height, width = check.pair("MaxPool2d", "kernel_size", self.kernel_size, 1)
+        return not self.return_indices and height * width <= MOST_WINNERS
 
     @property
     def halves(self) -> bool:

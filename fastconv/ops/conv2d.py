@@ -13,6 +13,7 @@ from fastconv._kernels import (
     quick_conv2d,
     quick_conv2d_backward,
     quick_conv2d_pooled,
+    quick_conv2d_pooled_grad,
 )
 from fastconv._threads import get_num_threads
 from fastconv._validation import check_conv2d, contiguous, floats_shaped, needed
@@ -123,6 +124,16 @@ def _conv2d_pooled(
     for other shapes than fused kernels are made for, and for arguments that want checking.
     """
     return quick_conv2d_pooled(x, weight, bias, stride, padding, dilation, groups, relu, want_winners)
+
+
+def _conv2d_pooled_grad(
+    grad_y: Array, y: Array | None, winners: Array, before: tuple[int, ...], want_bias: bool
+) -> tuple[Array, Array | None] | None:
+    """Back through _conv2d_pooled as far as conv2d's result, of shape `before`: its gradient, and grad_bias if wanted.
+
+    y: the result with relu, None without.  None where the gradients are to be computed one by one.
+    """
+    return quick_conv2d_pooled_grad(grad_y, y, winners, before, want_bias)
 
 
 def conv2d_backward(

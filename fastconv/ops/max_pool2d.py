@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, overload
 
 from fastconv import _kernels
-from fastconv._kernels import empty, max_pool2d_forward, quick_max_pool2d
+from fastconv._kernels import empty, max_pool2d_forward, quick_max_pool2d, quick_max_pool2d_backward
 from fastconv._threads import get_num_threads
 from fastconv._validation import (
     I64,
@@ -122,8 +122,11 @@ def max_pool2d(
     >>> indices
     array([[[1, 6]]])
     """
-    if return_indices is False and ceil_mode is False and type(dilation) is int and dilation == 1:
-        quick: Array | None = quick_max_pool2d(x, kernel_size, stride, padding, False)
+    asked = return_indices is True or return_indices is False
+    if asked and ceil_mode is False and type(dilation) is int and dilation == 1:
+        quick: Array | tuple[Array, Array] | None = quick_max_pool2d(
+            x, kernel_size, stride, padding, False, return_indices
+        )
         if quick is not None:
             return quick
     op = "max_pool2d"
@@ -178,6 +181,9 @@ def max_pool2d_backward(grad_y: Array, indices: Array, input_shape: tuple[int, .
     array([[[ 0., 10.,  0.,  0.],
             [ 0.,  0., 20.,  0.]]], dtype=float32)
     """
+    quick = quick_max_pool2d_backward(grad_y, indices, input_shape)
+    if quick is not None:
+        return quick
     op = "max_pool2d_backward"
     grad_y = floats(op, "grad_y", grad_y)
     indices = exact_dtype(op, "indices", indices, I64)
