@@ -1,7 +1,7 @@
 """Build of the compiled module `fastconv._kernels`: the C core of csrc/ and its Cython binding.
 
-What pyproject.toml cannot say: each file of csrc/families/ is compiled once for each instruction set, with its flags, and
-nothing else is, so that the module loads on any machine of its architecture and picks its kernels at import.
+What pyproject.toml cannot say: each file of csrc/families/ is compiled once for each instruction set, with its
+flags, and nothing else is, so that the module loads on any machine of its architecture and picks its kernels at import.
 """
 
 import os

@@ -14,6 +14,9 @@
 
 #define FOR_DTYPE(name, ...) (dtype == FC_F32 ? name##_f32(__VA_ARGS__) : name##_f64(__VA_ARGS__))
 
+void fc_conv2d_explain(const fc_conv2d *p, fc_dtype dtype, fc_pass pass, int threads, fc_explanation *e) {
+    FOR_DTYPE(conv2d_explain, p, pass, threads, e);
+}
 size_t fc_conv2d_forward_workspace(const fc_conv2d *p, fc_dtype dtype, int threads) {
     return FOR_DTYPE(conv2d_forward_workspace, p, threads);
 }

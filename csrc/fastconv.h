@@ -29,6 +29,16 @@ typedef enum {
     FC_BY_CHANNELS, FC_BY_POSITIONS, FC_BY_POINTWISE, FC_BY_WINOGRAD, FC_BY_DEPTHWISE, FC_BY_PHASES, FC_BY_TAP_SUMS, FC_BY_OUTER_TAPS,
     FC_BY_OUTER_POSITIONS
 } fc_algorithm;
+typedef enum { FC_PASS_FORWARD, FC_PASS_GRAD_X, FC_PASS_GRAD_WEIGHT } fc_pass;
+
+typedef struct {
+    fc_algorithm algorithm;
+    int winograd;              /* m of F(m x m, 3x3), or 0 */
+    ptrdiff_t tile[2];         /* what stays in registers: channels x positions, or as choose.c says; 0 where nothing does */
+    size_t workspace;          /* bytes, for this number of threads */
+    int sparse;                /* whether a grad_y that is mostly zeros goes another way */
+} fc_explanation;
+void fc_conv2d_explain(const fc_conv2d *p, fc_dtype dtype, fc_pass pass, int threads, fc_explanation *e);
 
 size_t fc_conv2d_forward_workspace(const fc_conv2d *p, fc_dtype dtype, int threads);
 void fc_conv2d_forward(const fc_conv2d *p, fc_dtype dtype, const void *x, const void *weight, const void *bias, void *y,

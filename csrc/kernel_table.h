@@ -1,6 +1,5 @@
 /* The table of kernels: one pointer for each line of kernels.inc, for float and for double, and the tile sizes that the
- * blocking in ops/ needs to know.  families/table.c defines one for each
- * instruction set. */
+ * blocking in ops/ needs to know.  families/table.c defines one for each instruction set. */
 #ifndef FC_KERNEL_TABLE_H
 #define FC_KERNEL_TABLE_H
 
@@ -10,12 +9,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* See tiles.h. */
+typedef struct {
+    int positions;
+    unsigned char position_vectors[9];
+    int point_rows, point_vectors, outer, outer_sums, tap_rows, tap_vectors, sparse_taps;
+} fc_tiles;
+
 #define FC_KERNEL(result, name, arguments) result(*name) arguments;
 
 typedef struct {
     int lanes; /* elements in a vector */
-    int conv_positions; /* positions in a tile of conv2d_channels */
-    int point_rows, point_vectors; /* channels and vectors of positions in a tile of pointwise */
+    fc_tiles tiles;
 #define real float
 #define int_real int_f32
 #include "kernels.inc"
@@ -25,8 +30,7 @@ typedef struct {
 
 typedef struct {
     int lanes;
-    int conv_positions;
-    int point_rows, point_vectors;
+    fc_tiles tiles;
 #define real double
 #define int_real int_f64
 #include "kernels.inc"

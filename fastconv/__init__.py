@@ -14,6 +14,7 @@ from fastconv._threads import get_num_threads, set_num_threads, threads
 
 # isort: split
 from fastconv._config import cpu_info, release_memory, show_config
+from fastconv._explain import Explanation, explain_conv2d
 from fastconv._precision import get_float32_precision, set_float32_precision
 from fastconv._validation import ShapeError
 from fastconv._version import __version__
@@ -41,6 +42,7 @@ from fastconv.ops import (
 )
 
 __all__ = [
+    "Explanation",
     "ShapeError",
     "__version__",
     "avg_pool2d",
@@ -54,6 +56,7 @@ __all__ = [
     "dropout2d",
     "dropout2d_backward",
     "dropout_backward",
+    "explain_conv2d",
     "get_float32_precision",
     "get_num_threads",
     "linear",

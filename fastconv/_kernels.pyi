@@ -108,6 +108,11 @@ class Conv2dProblem:
         groups: int,
     ) -> None: ...
 
+ALGORITHMS: tuple[str, ...]
+
+def conv2d_explain(
+    problem: Conv2dProblem, single: bool, which: int, threads: int
+) -> tuple[str, int, tuple[int, int], int, bool]: ...
 def set_precision(level: int) -> None: ...
 def conv2d_forward(
     problem: Conv2dProblem,

@@ -76,6 +76,17 @@ cdef extern from "fastconv.h" nogil:
     size_t fc_conv2d_forward_workspace(const fc_conv2d *, fc_dtype, int)
     void fc_conv2d_forward(const fc_conv2d *, fc_dtype, void *x, void *weight, void *bias, void *y, void *workspace,
                            int)
+    ctypedef enum fc_algorithm:
+        pass
+    ctypedef enum fc_pass:
+        pass
+    ctypedef struct fc_explanation:
+        fc_algorithm algorithm
+        int winograd
+        ptrdiff_t tile[2]
+        size_t workspace
+        int sparse
+    void fc_conv2d_explain(const fc_conv2d *, fc_dtype, fc_pass, int, fc_explanation *)
     ctypedef struct fc_epilogue:
         int pool, relu
         uint8_t *winners
@@ -387,6 +398,20 @@ cdef class Conv2dProblem:
     def __repr__(self):
         cdef dict fields = self.p
         return f"Conv2dProblem({', '.join(f'{k}={v}' for k, v in fields.items())})"
+
+
+# In the order of fc_algorithm.
+ALGORITHMS = ("channels", "positions", "pointwise", "winograd", "depthwise", "phases", "tap_sums", "outer_taps",
+              "outer_positions")
+
+
+def conv2d_explain(Conv2dProblem problem, bint single, int which, int threads):
+    """(algorithm, m of Winograd's F(m x m, 3x3) or 0, tile, bytes of workspace, whether sparse gradients go elsewhere) of
+    forward (0), grad_x (1) or grad_weight (2); `single`: float32."""
+    cdef fc_conv2d p = problem.now()
+    cdef fc_explanation e
+    fc_conv2d_explain(&p, FC_F32 if single else FC_F64, <fc_pass> which, threads, &e)
+    return ALGORITHMS[<int> e.algorithm], e.winograd, (e.tile[0], e.tile[1]), e.workspace, e.sparse != 0
 
 
 def conv2d_forward(Conv2dProblem problem, np.ndarray x, np.ndarray weight, bias, np.ndarray y, int threads):

@@ -27,9 +27,7 @@ const fc_kernel_table FC_TABLE = {
     .f32 =
         {
             .lanes = FC_LANES_f32,
-            .conv_positions = CONV_POSITIONS,
-            .point_rows = POINT_ROWS,
-            .point_vectors = POINT_VECTORS,
+            .tiles = FC_TILES,
 #define FC_KERNEL(result, name, arguments) .name = FC_ISA_NAME_OF(name, f32),
 #include "../kernels.inc"
 #undef FC_KERNEL
@@ -37,9 +35,7 @@ const fc_kernel_table FC_TABLE = {
     .f64 =
         {
             .lanes = FC_LANES_f64,
-            .conv_positions = CONV_POSITIONS,
-            .point_rows = POINT_ROWS,
-            .point_vectors = POINT_VECTORS,
+            .tiles = FC_TILES,
 #define FC_KERNEL(result, name, arguments) .name = FC_ISA_NAME_OF(name, f64),
 #include "../kernels.inc"
 #undef FC_KERNEL

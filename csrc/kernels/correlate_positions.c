@@ -10,11 +10,7 @@
 
 #ifndef POSITION_TILES
 #define POSITION_TILES
-#if defined(FC_ISA_AVX512) || defined(__aarch64__)
-static const unsigned char most_vectors[9] = {0, 8, 8, 8, 6, 5, 4, 4, 3}; /* PV for KR = 0, 1, .. 8 */
-#else
-static const unsigned char most_vectors[9] = {0, 8, 4, 3, 3, 2, 2, 1, 1};
-#endif
+static const unsigned char most_vectors[9] = POSITION_VECTORS;
 #endif
 
 FC_INLINE void FC(positions_sum)(const int kr, const int pv, const fc_correlation *job, const real *x, const real *w,

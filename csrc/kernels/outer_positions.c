@@ -9,15 +9,6 @@
  *
  * next: rows_ahead rows of what comes after these rows of grad_y, to be fetched meanwhile. */
 
-#ifndef OUTER_POSITIONS_TILES
-#define OUTER_POSITIONS_TILES
-#if defined(FC_ISA_AVX512) || defined(__aarch64__)
-enum { OUTER_SUMS = 27 };
-#else
-enum { OUTER_SUMS = 12 };
-#endif
-#endif
-
 FC_INLINE void FC(outer_positions_sum)(const int kr, const int qr, const fc_outer_positions *job, const real *g,
                                        const ptrdiff_t *offsets, const real *x, real *sum, const real *next,
                                        ptrdiff_t rows_ahead) {

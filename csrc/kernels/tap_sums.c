@@ -11,11 +11,7 @@
 
 #ifndef TAP_TILES
 #define TAP_TILES
-#if defined(FC_ISA_AVX512) || defined(__aarch64__)
-enum { TAP_ROWS = 9, TAP_VECTORS = 3, TAP_BLOCK = 4 };
-#else
-enum { TAP_ROWS = 6, TAP_VECTORS = 2, TAP_BLOCK = 4 };
-#endif
+enum { TAP_BLOCK = 4 };
 #endif
 
 /* lanes: those of the last vector that exist.  next: the positions that come after these, fetched meanwhile, or NULL: K

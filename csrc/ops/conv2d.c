@@ -143,3 +143,41 @@ void FC(conv2d_grad_bias)(const fc_conv2d *p, const real *grad_y, real *grad_bia
         fc_mode_leave(mode);
     }
 }
+
+/* -- what was chosen ----------------------------------------------------------------------------------------------- */
+
+/* Tiles in registers (tiles.h):  channels and Winograd: output channels x positions;  positions and pointwise: output
+ * channels x positions;  outer products: values of x x output channels;  taps: sums over taps x positions. */
+void FC(conv2d_explain)(const fc_conv2d *p, fc_pass pass, int threads, fc_explanation *e) {
+    const fc_tiles *tiles = &kernels.tiles;
+    const ptrdiff_t lanes = kernels.lanes, C = p->C / p->groups, K = p->K / p->groups;
+    const FC(blocks) blocks = pass == FC_PASS_FORWARD ? FC(choose_blocks)(K, C, p->R * p->S, 0)
+                                                 : FC(choose_blocks)(C, K, p->R * p->S, 0);
+    e->winograd = 0, e->tile[0] = e->tile[1] = 0;
+    e->algorithm = pass == FC_PASS_FORWARD  ? FC(choose_forward)(p)
+                   : pass == FC_PASS_GRAD_X ? FC(choose_grad_x)(p)
+                                       : FC(choose_grad_weight)(p);
+    e->workspace = pass == FC_PASS_FORWARD  ? FC(conv2d_forward_workspace)(p, threads)
+                   : pass == FC_PASS_GRAD_X ? FC(conv2d_grad_x_workspace)(p, threads)
+                                       : FC(conv2d_grad_weight_workspace)(p, threads);
+    e->sparse = pass != FC_PASS_FORWARD && FC(sparse_fits)(p);
+    switch (e->algorithm) {
+    case FC_BY_WINOGRAD: e->winograd = FC(use_winograd)(p, pass == FC_PASS_GRAD_WEIGHT); /* fall through */
+    case FC_BY_CHANNELS: e->tile[0] = 2 * lanes, e->tile[1] = tiles->positions; break;
+    case FC_BY_POSITIONS:
+        e->tile[0] = blocks.width, e->tile[1] = tiles->position_vectors[blocks.width] * lanes;
+        break;
+    case FC_BY_POINTWISE: e->tile[0] = tiles->point_rows, e->tile[1] = tiles->point_vectors * lanes; break;
+    case FC_BY_TAP_SUMS: e->tile[0] = tiles->tap_rows, e->tile[1] = tiles->tap_vectors * lanes; break;
+    case FC_BY_OUTER_TAPS: e->tile[0] = tiles->outer, e->tile[1] = (K > lanes ? 2 : 1) * lanes; break;
+    case FC_BY_PHASES: {
+        const fc_conv2d parts = FC(phases_of)(p);
+        fc_explanation inner;
+        FC(conv2d_explain)(&parts, pass, threads, &inner);
+        e->winograd = inner.winograd, e->tile[0] = inner.tile[0], e->tile[1] = inner.tile[1];
+        break;
+    }
+    default: break;
+    }
+    if (e->algorithm == FC_BY_WINOGRAD && pass == FC_PASS_GRAD_WEIGHT) e->tile[0] = tiles->outer, e->tile[1] = 2 * lanes;
+}

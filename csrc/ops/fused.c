@@ -4,10 +4,9 @@
 
 /* From the shape: few input channels, whose y is large beside x and the weights; or Winograd with pooling. */
 static int FC(fuses)(const fc_conv2d *p, const fc_epilogue *e) {
-    if (p->N == 0 || p->groups != 1 || p->R * p->S == 1 || FC(phases_pay)(p)) return 0;
-    if (e->pool && (p->OH < 2 || p->OW < 2)) return 0;
-    if (FC(use_winograd)(p, 0)) return e->pool;
-    return FC(choose_blocks)(p->K, p->C, p->R * p->S, 0).positions;
+    if (p->N == 0 || p->groups != 1 || (e->pool && (p->OH < 2 || p->OW < 2))) return 0;
+    const fc_algorithm chosen = FC(choose_forward)(p);
+    return chosen == FC_BY_POSITIONS || (chosen == FC_BY_WINOGRAD && e->pool);
 }
 
 size_t FC(conv2d_fused_workspace)(const fc_conv2d *p, const fc_epilogue *e, int threads) {

@@ -3,6 +3,7 @@
 #include "../fastconv.h"
 #include "../real.h"
 
+void FC(conv2d_explain)(const fc_conv2d *p, fc_pass pass, int threads, fc_explanation *e);
 size_t FC(conv2d_forward_workspace)(const fc_conv2d *p, int threads);
 void FC(conv2d_forward)(const fc_conv2d *p, const real *x, const real *weight, const real *bias, real *y,
                         void *workspace, int threads);

@@ -50,7 +50,7 @@ static FC(point_problem) FC(point_grad_x)(const fc_conv2d *p) {
  * kernels give the same bits, so N may be looked at. */
 static int FC(point_pays)(const FC(point_problem) *q) {
     const ptrdiff_t lanes = kernels.lanes, positions = q->images * q->rows * q->cols;
-    const ptrdiff_t K = (q->K + kernels.point_rows - 1) / kernels.point_rows * kernels.point_rows;
+    const ptrdiff_t K = (q->K + kernels.tiles.point_rows - 1) / kernels.tiles.point_rows * kernels.tiles.point_rows;
     return q->K >= 16 && q->C >= 8 && K * 8 <= q->K * 9 && (positions + lanes - 1) / lanes * lanes * 8 <= positions * 9;
 }
 
@@ -70,12 +70,12 @@ typedef struct {
 
 static FC(point_plan) FC(plan_pointwise)(const FC(point_problem) *q, void *workspace, int threads) {
     FC(point_plan) f;
-    const ptrdiff_t lanes = kernels.lanes, tile = kernels.point_vectors * lanes;
+    const ptrdiff_t lanes = kernels.lanes, tile = kernels.tiles.point_vectors * lanes;
     const ptrdiff_t chunk = POINT_TILE_BYTES / (tile * (ptrdiff_t)sizeof(real));
     f.chunks = (q->C + chunk - 1) / chunk;
     f.spread = q->out_step_h > 1 || q->out_step_w > 1;
     f.scattered = f.chunks > 1 || f.spread;
-    f.blocks = (q->K + kernels.point_rows - 1) / kernels.point_rows;
+    f.blocks = (q->K + kernels.tiles.point_rows - 1) / kernels.tiles.point_rows;
     ptrdiff_t tiles = POINT_PANEL;
     while (tiles > 1 && f.scattered && tiles * tile * (ptrdiff_t)sizeof(real) * q->K > POINT_SUMS_BYTES) tiles--;
     f.band = q->rows;
@@ -91,7 +91,7 @@ static FC(point_plan) FC(plan_pointwise)(const FC(point_problem) *q, void *works
         f.width = f.band * q->cols;
     } else {
         const ptrdiff_t vectors = (q->images * q->rows * q->cols + lanes - 1) / lanes;
-        const ptrdiff_t most = tiles * kernels.point_vectors;
+        const ptrdiff_t most = tiles * kernels.tiles.point_vectors;
         f.panels = (vectors + most - 1) / most;
         /* As many for each thread; the result is the same for any number. */
         if (f.panels < 8 * threads) f.panels = (f.panels + threads - 1) / threads * threads;
@@ -102,11 +102,11 @@ static FC(point_plan) FC(plan_pointwise)(const FC(point_problem) *q, void *works
     const ptrdiff_t line = 64 / (ptrdiff_t)sizeof(real);
     f.x_row = ((f.width + lanes + line - 1) / line | 1) * line;
     const ptrdiff_t per_chunk = (q->C + f.chunks - 1) / f.chunks;
-    f.sums = (size_t)(f.blocks * kernels.point_rows * f.x_row);
+    f.sums = (size_t)(f.blocks * kernels.tiles.point_rows * f.x_row);
     f.thread_scratch = (size_t)(per_chunk * f.x_row) + f.sums;
     fc_arena arena = {workspace, 0};
-    f.packed = fc_carve(&arena, sizeof(real) * (size_t)(q->groups * f.blocks * kernels.point_rows * q->C));
-    f.bias = fc_carve(&arena, sizeof(real) * (size_t)(q->groups * f.blocks * kernels.point_rows));
+    f.packed = fc_carve(&arena, sizeof(real) * (size_t)(q->groups * f.blocks * kernels.tiles.point_rows * q->C));
+    f.bias = fc_carve(&arena, sizeof(real) * (size_t)(q->groups * f.blocks * kernels.tiles.point_rows));
     f.scratch = fc_carve(&arena, sizeof(real) * f.thread_scratch * (size_t)threads);
     f.bytes = arena.used;
     return f;
@@ -126,10 +126,10 @@ static FC(point_run) FC(next_run)(ptrdiff_t begin, ptrdiff_t end, ptrdiff_t at, 
 
 static void FC(pointwise_task)(const FC(point_problem) *q, const FC(point_plan) *f, ptrdiff_t g, ptrdiff_t begin,
                                ptrdiff_t end, ptrdiff_t ahead, const real *in, real *out, real *scratch) {
-    const ptrdiff_t plane = q->rows * q->cols, n = end - begin, tile = kernels.point_vectors * kernels.lanes;
+    const ptrdiff_t plane = q->rows * q->cols, n = end - begin, tile = kernels.tiles.point_vectors * kernels.lanes;
     const ptrdiff_t in_plane = q->in_h * q->in_w, out_plane = q->out_h * q->out_w;
     const int flat = q->in_step_h == 1 && q->in_step_w == 1;
-    const ptrdiff_t cols = flat ? plane : q->cols, padded = f->blocks * kernels.point_rows;
+    const ptrdiff_t cols = flat ? plane : q->cols, padded = f->blocks * kernels.tiles.point_rows;
     const ptrdiff_t line = 64 / (ptrdiff_t)sizeof(real);
     real *sums = scratch, *panel = scratch + f->sums;
     const real *w = f->packed + g * padded * q->C, *bias = f->bias + g * padded;
@@ -146,7 +146,7 @@ static void FC(pointwise_task)(const FC(point_problem) *q, const FC(point_plan) 
         const int last = chunk + 1 == f->chunks;
         const ptrdiff_t c2 = last ? 0 : c1, next = last ? ahead : begin;
         fc_pointwise job = {.C = c1 - c0, .K = q->K, .x_row = f->x_row, .from_row = f->x_row,
-                            .w_block = kernels.point_rows * q->C, .source_row = in_plane};
+                            .w_block = kernels.tiles.point_rows * q->C, .source_row = in_plane};
         for (ptrdiff_t at = 0; at < n; at += tile) {
             const ptrdiff_t count = n - at < tile ? n - at : tile;
             const FC(point_run) r = FC(next_run)(begin, end, at, plane);
@@ -166,7 +166,7 @@ static void FC(pointwise_task)(const FC(point_problem) *q, const FC(point_plan) 
             real *to = direct ? out + (r.image * q->groups + g) * q->K * out_plane + r.p0 : sums + at;
             job.to_row = direct ? out_plane : f->x_row;
             const real *source = copied ? in + ((r.image * q->groups + g) * q->C + c0) * in_plane + r.p0 : NULL;
-            kernels.pointwise(&job, count, source, panel + at, w + c0 * kernels.point_rows, bias,
+            kernels.pointwise(&job, count, source, panel + at, w + c0 * kernels.tiles.point_rows, bias,
                               chunk ? sums + at : NULL, to,
                               prefetch ? in + ((s.image * q->groups + g) * q->C + c2) * in_plane + next_at : NULL);
             if (direct || !last || f->spread) continue;
@@ -191,7 +191,7 @@ static void FC(pointwise_task)(const FC(point_problem) *q, const FC(point_plan) 
 static void FC(pointwise)(const FC(point_problem) *q, const real *in, const real *weight, const real *bias, real *out,
                           void *workspace, int threads) {
     const FC(point_plan) f = FC(plan_pointwise)(q, workspace, threads);
-    const ptrdiff_t plane = q->rows * q->cols, padded = f.blocks * kernels.point_rows;
+    const ptrdiff_t plane = q->rows * q->cols, padded = f.blocks * kernels.tiles.point_rows;
     const ptrdiff_t total = q->images * plane, vectors = (total + kernels.lanes - 1) / kernels.lanes;
     const ptrdiff_t panels = f.spread ? q->images * f.panels : f.panels, tasks = q->groups * panels;
     const int team = fc_threads_for((double)total * q->groups * q->K * q->C, FC_FLOPS_PER_THREAD, threads);
@@ -201,11 +201,11 @@ static void FC(pointwise)(const FC(point_problem) *q, const real *in, const real
         real *scratch = f.scratch + (size_t)omp_get_thread_num() * f.thread_scratch;
 #pragma omp for schedule(static)
         for (ptrdiff_t task = 0; task < q->groups * f.blocks; task++) {
-            const ptrdiff_t g = task / f.blocks, k0 = task % f.blocks * kernels.point_rows;
-            kernels.pointwise_weights(q->K - k0 < kernels.point_rows ? q->K - k0 : kernels.point_rows, q->C,
+            const ptrdiff_t g = task / f.blocks, k0 = task % f.blocks * kernels.tiles.point_rows;
+            kernels.pointwise_weights(q->K - k0 < kernels.tiles.point_rows ? q->K - k0 : kernels.tiles.point_rows, q->C,
                                       weight + g * q->K * q->C + k0 * q->w_k, q->w_k, q->w_c,
                                       f.packed + (g * padded + k0) * q->C);
-            for (ptrdiff_t k = k0; k < k0 + kernels.point_rows; k++)
+            for (ptrdiff_t k = k0; k < k0 + kernels.tiles.point_rows; k++)
                 f.bias[g * padded + k] = bias && k < q->K ? bias[g * q->K + k] : 0;
         }
 #pragma omp for schedule(dynamic, 1)
