@@ -137,19 +137,59 @@ void KERNEL(winograd_input)(int m, ptrdiff_t tiles_h, ptrdiff_t tiles_w, ptrdiff
     else FC(winograd_input_of)(4, tiles_h, tiles_w, channels, x, v, v_row, plane);
 }
 
-/* One xi: m [tile][kv * LANES] = v [tile][channels] times u [c][kv * LANES], c < C <= channels */
-void KERNEL(winograd_multiply)(ptrdiff_t tiles, ptrdiff_t C, ptrdiff_t channels, int kv, const real *v, const real *u,
-                               real *m) {
-    static const ptrdiff_t here[1] = {0};
-    static const real zeros[2 * LANES];
-    const fc_correlation job = {.C = C, .T = 1, .taps = here, .x_channel = 1, .x_col = channels, .w_channel = kv * LANES};
-    const ptrdiff_t runs = (tiles + CONV_POSITIONS - 1) / CONV_POSITIONS, narrow = tiles / runs, wider = tiles % runs;
-    for (ptrdiff_t q = 0, p = 0; q < runs; q++) {
-        const ptrdiff_t n = narrow + (q < wider);
-        FC(channels_tiles)[kv - 1][0][n](&job, v + p * channels, u, zeros, m + p * kv * LANES);
-        p += n;
+/* n tiles of a matrix product for one xi: n x kv vectors of results stay in registers along c.  Every third row of v has a
+ * pointer of its own, so that each address is a register, or a register and one or two rows. */
+FC_INLINE void FC(winograd_tiles)(const int kv, const int n, ptrdiff_t C, ptrdiff_t v_row, const real *v, const real *u,
+                                  real *m) {
+    vec acc[CONV_POSITIONS][2];
+    const real *row[(CONV_POSITIONS + 2) / 3];
+#pragma GCC unroll 16
+    for (int i = 0; i < n; i++)
+#pragma GCC unroll 2
+        for (int k = 0; k < kv; k++) acc[i][k] = vec_set1(0);
+#pragma GCC unroll 8
+    for (int i = 0; i < (n + 2) / 3; i++) row[i] = v + 3 * i * v_row;
+    for (ptrdiff_t c = 0; c < C; c++, u += kv * LANES) {
+        vec uv[2];
+#pragma GCC unroll 2
+        for (int k = 0; k < kv; k++) uv[k] = vec_load(u + k * LANES);
+#pragma GCC unroll 16
+        for (int i = 0; i < n; i++) {
+            const vec x = vec_set1(row[i / 3][i % 3 * v_row]);
+#pragma GCC unroll 2
+            for (int k = 0; k < kv; k++) acc[i][k] = vec_fma(x, uv[k], acc[i][k]);
+        }
+#pragma GCC unroll 8
+        for (int i = 0; i < (n + 2) / 3; i++) row[i]++;
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < n; i++)
+#pragma GCC unroll 2
+        for (int k = 0; k < kv; k++) vec_store(m + (i * kv + k) * LANES, acc[i][k]);
+}
+
+#define TILES(kv, n)                                                                                          \
+    case n: FC(winograd_tiles)(kv, n, C, v_row, v, u, m); break;
+#define FEW_TILES(kv) TILES(kv, 1) TILES(kv, 2) TILES(kv, 3) TILES(kv, 4) TILES(kv, 5) TILES(kv, 6)
+#if CONV_POSITIONS == 14
+#define ALL_TILES(kv)                                                                                         \
+    FEW_TILES(kv) TILES(kv, 7) TILES(kv, 8) TILES(kv, 9) TILES(kv, 10) TILES(kv, 11) TILES(kv, 12) TILES(kv, 13) TILES(kv, 14)
+#else
+#define ALL_TILES(kv) FEW_TILES(kv)
+#endif
+
+/* One xi: m [tile][kv * LANES] = v [tile][v_row] times u [c][kv * LANES], c < C <= v_row */
+void KERNEL(winograd_multiply)(ptrdiff_t tiles, ptrdiff_t C, ptrdiff_t v_row, int kv, const real *v, const real *u, real *m) {
+    for (ptrdiff_t runs = (tiles + CONV_POSITIONS - 1) / CONV_POSITIONS; runs > 0; runs--) { /* as equal as can be */
+        const ptrdiff_t n = (tiles + runs - 1) / runs;
+        if (kv == 2) switch (n) { ALL_TILES(2) }
+        else switch (n) { ALL_TILES(1) }
+        v += n * v_row, m += n * kv * LANES, tiles -= n;
     }
 }
+#undef TILES
+#undef FEW_TILES
+#undef ALL_TILES
 
 /* p [xi][tile][width] + bias [width] -> y (m * tiles_h, m * tiles_w, width), A^T p A */
 FC_INLINE void FC(winograd_output_of)(const int m, ptrdiff_t tiles_h, ptrdiff_t tiles_w, int width, const real *p,
