@@ -112,7 +112,7 @@ def _draw_column(axes: Any, block: Block, which: str, limits: tuple[float, float
         if name in column:
             ratio = column[name]
             end = min(ratio, CLIP)
-            axes.barh(y, end - 1, left=1, color=AHEAD if ratio >= 1 else BEHIND, height=0.72)
+            axes.barh(y, end - 1, left=1, color=AHEAD if ratio > 1 else BEHIND, height=0.72)
             axes.text(max(end, 1) * 1.06, y, f"{ratio:.2f}", fontsize=7.5, va="center")
     axes.axvline(1, color="black", linewidth=1)
 

@@ -59,6 +59,7 @@ def op_summary(rows: Sequence[dict[str, Any]]) -> list[str]:
     lines = [f"{'':<26}{'rows':>5}{'geometric mean':>16}{'ahead':>12}   worst row"]
     table = [row for row in rows if kind_of(row) not in OTHERS]
     kinds = {"all": table, "pools": [row for row in table if kind_of(row) in POOLS]}
+    kinds["linear"] = [row for row in rows if kind_of(row) == "linear"]
     for row in rows:
         kinds.setdefault(f"{kind_of(row)} {row['pass']}", []).append(row)
     lines += [line for kind, members in kinds.items() for line in _summary(kind, members, None)]

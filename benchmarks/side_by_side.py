@@ -7,6 +7,7 @@
     python benchmarks/side_by_side.py --torch-python PATH --others            # linear layers, optimisers
     python benchmarks/side_by_side.py --scaling                               # fastconv alone: 1 and 2 threads
     python benchmarks/side_by_side.py --torch-python PATH --check --repeat 0  # do their results agree?
+    python benchmarks/side_by_side.py --torch-python PATH --cases . --epoch all --plot FILE.png   # and a picture
     python benchmarks/side_by_side.py --replay FILE.json --plot FILE.png      # show an earlier run again
 
 Peers: PyTorch in NCHW and in channels_last (its arrays converted beforehand, glibc told to keep freed memory), and ONNX
