@@ -14,7 +14,7 @@ import report
 
 WIDTH, DPI = 9.2, 130  # of the picture, in inches, and pixels an inch: some 1200 pixels
 COLOURS = 48  # few, so that the file is small
-LINE, TITLE, FRAME = 0.205, 0.42, 0.95  # inches: a line of bars, a block's title, the picture's title and legend
+LINE, TITLE, FRAME = 0.205, 0.42, 1.05  # inches: a line of bars, a block's title, the picture's title and legend
 AHEAD, BEHIND = "tab:blue", "tab:red"
 CLIP = 16.0  # the longest bar; its number is written beside it
 
@@ -86,9 +86,8 @@ def draw(result: dict[str, Any], path: str) -> None:
             else:
                 one.set_axis_off()
     figure.suptitle(_title(result), fontsize=9.5)
-    figure.supxlabel(
-        f"times as fast as the fastest of {_peers(result)}; blue: fastconv is ahead, red: the peer", fontsize=8.5
-    )
+    label = f"times as fast as the fastest of {_peers(result)}\nblue: fastconv is ahead; red: the peer"
+    figure.supxlabel(label, fontsize=8.5)
     pixels = io.BytesIO()
     figure.savefig(pixels, dpi=DPI)
     pyplot.close(figure)
@@ -113,7 +112,8 @@ def _draw_column(axes: Any, block: Block, which: str, limits: tuple[float, float
             ratio = column[name]
             end = min(ratio, CLIP)
             axes.barh(y, end - 1, left=1, color=AHEAD if ratio > 1 else BEHIND, height=0.72)
-            axes.text(max(end, 1) * 1.06, y, f"{ratio:.2f}", fontsize=7.5, va="center")
+            beside = {"xytext": (4, 0), "textcoords": "offset points", "va": "center"}
+            axes.annotate(f"{ratio:.2f}", (max(end, 1), y), fontsize=7.5, **beside)
     axes.axvline(1, color="black", linewidth=1)
 
 
@@ -126,7 +126,7 @@ def _title(result: dict[str, Any]) -> str:
     values = [value for row in table if (value := report.ratio(row)) is not None]
     if values:
         ahead = sum(value > 1 for value in values)
-        title += f"\n{len(values)} rows: geometric mean {report.geometric_mean(values):.2f}, ahead in {ahead}"
+        title += f"\n{len(values)} row{'s' if len(values) != 1 else ''}: geometric mean {report.geometric_mean(values):.2f}, ahead in {ahead}"
     return title
 
 

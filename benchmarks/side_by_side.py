@@ -104,12 +104,12 @@ def _options() -> argparse.Namespace:
     add("--plot", metavar="FILE.png", help="draw the ratios (needs matplotlib)")
     add("--replay", metavar="FILE.json", help="show an earlier run instead of measuring")
     options = parser.parse_args()
-    if sum((options.inference, options.others, options.scaling and bool(options.epoch))) > 1:
-        parser.error("--inference and --others, --scaling and --epoch: one at a time")
+    if options.inference and options.others:
+        parser.error("--inference and --others are tables of their own: one at a time")
+    if options.scaling and (options.epoch or options.check or options.plot):
+        parser.error("--scaling times operations, without a peer: there is no --epoch, --check or --plot of that")
     if options.scaling and options.threads < 2:
         parser.error("--scaling needs at least 2 --threads")
-    if options.scaling and (options.check or options.plot):
-        parser.error("--scaling compares with no peer: there is nothing to --check or --plot")
     options.onnxruntime_python = options.onnxruntime_python or options.torch_python
     options.openvino_python = options.openvino_python or options.torch_python
     options.peers = options.peers.split(",") if options.peers else []
