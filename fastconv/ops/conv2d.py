@@ -79,8 +79,9 @@ def conv2d(
     An element that is a sum of n products is within ``(4 + sqrt(n)) * eps * sum |x| |weight|`` of exact.  3x3 filters
     with stride 1 and at least 16 channels in and out are computed by Winograd's F(2x2, 3x3): on ordinary data they keep
     that bound too; where the taps of a filter are of very different sizes, each counts as the largest of its filter and
-    channel.  Small integers give exact results either way.  ``set_float32_precision("high")`` permits F(4x4, 3x3), which
-    is faster and within ``40 * eps * sum |x| |weight|`` on ordinary data.  `explain_conv2d` tells which algorithm is used.
+    channel.  Small integers give exact results either way.  ``set_float32_precision("high")`` permits F(4x4, 3x3),
+    which is faster and within ``40 * eps * sum |x| |weight|`` on ordinary data.  `explain_conv2d` tells which algorithm
+    is used.
 
     References
     ----------
