@@ -110,10 +110,11 @@ def _draw_column(axes: Any, block: Block, which: str, limits: tuple[float, float
     for y, name in enumerate(lines):
         if name in column:
             ratio = column[name]
-            end = min(ratio, CLIP)
-            axes.barh(y, end - 1, left=1, color=AHEAD if ratio > 1 else BEHIND, height=0.72)
+            end, colour = min(ratio, CLIP), AHEAD if ratio > 1 else BEHIND
+            axes.barh(y, end - 1, left=1, color=colour, height=0.72)
             beside = {"xytext": (4, 0), "textcoords": "offset points", "va": "center"}
-            axes.annotate(f"{ratio:.2f}", (max(end, 1), y), fontsize=7.5, **beside)
+            beside |= {"fontsize": 7.5, "color": "black" if ratio > 1 else colour}
+            axes.annotate(f"{ratio:.2f}", (max(end, 1), y), **beside)
     axes.axvline(1, color="black", linewidth=1)
 
 
@@ -126,7 +127,8 @@ def _title(result: dict[str, Any]) -> str:
     values = [value for row in table if (value := report.ratio(row)) is not None]
     if values:
         ahead = sum(value > 1 for value in values)
-        title += f"\n{len(values)} row{'s' if len(values) != 1 else ''}: geometric mean {report.geometric_mean(values):.2f}, ahead in {ahead}"
+        mean = report.geometric_mean(values)
+        title += f"\n{ahead} of {len(values)} rows ahead of the fastest peer, geometric mean {mean:.2f}"
     return title
 
 
