@@ -67,9 +67,14 @@ FC_INLINE vec FC(pool_3x3_reduce)(const FC(pool) *job, const FC(pool_3x3_strip) 
 
 /* Row i of y of one plane; x: tap row 0 of its windows.  Of the three rows of taps, the kept row is the first if
  * `above`, and `below` more follow. */
-FC_INLINE void FC(pool_3x3_row)(const FC(pool) *job, FC(pool_3x3_strip) *strip, const real *x, ptrdiff_t plane,
+FC_INLINE void FC(pool_3x3_row)(const FC(pool) *shared, FC(pool_3x3_strip) *strip, const real *x, ptrdiff_t plane,
                                 ptrdiff_t i, const int above, const int below, const int max, const int codes) {
-    const fc_pool2d *p = job->p;
+    const fc_pool2d shape = *shared->p, *p = &shape; /* copies, which no store can change: they stay in registers */
+    const FC(pool) copy = {.p = p, .x = shared->x, .x_end = shared->x_end, .y = shared->y, .winners = codes ? shared->winners : NULL,
+                           .indices = codes ? shared->indices : NULL, .y_end = p->OW < LANES ? shared->y_end : PTRDIFF_MAX,
+                           .code_row = shared->code_row, .code_col = shared->code_col, .divisor = shared->divisor,
+                           .count_include_pad = shared->count_include_pad};
+    const FC(pool) *job = &copy;
     const ptrdiff_t top = 2 * i - p->pad_h, row = (plane * p->OH + i) * p->OW;
     const real rows = (real)FC(pool_count)(top, 3, p->H, p->pad_h, job->count_include_pad);
     const int n = p->OW < LANES ? (int)p->OW : LANES;
