@@ -70,10 +70,10 @@ FC_INLINE vec FC(pool_3x3_reduce)(const FC(pool) *job, const FC(pool_3x3_strip) 
 FC_INLINE void FC(pool_3x3_row)(const FC(pool) *shared, FC(pool_3x3_strip) *strip, const real *x, ptrdiff_t plane,
                                 ptrdiff_t i, const int above, const int below, const int max, const int codes) {
     const fc_pool2d shape = *shared->p, *p = &shape; /* copies, which no store can change: they stay in registers */
-    const FC(pool) copy = {.p = p, .x = shared->x, .x_end = shared->x_end, .y = shared->y, .winners = codes ? shared->winners : NULL,
-                           .indices = codes ? shared->indices : NULL, .y_end = p->OW < LANES ? shared->y_end : PTRDIFF_MAX,
-                           .code_row = shared->code_row, .code_col = shared->code_col, .divisor = shared->divisor,
-                           .count_include_pad = shared->count_include_pad};
+    FC(pool) copy = *shared;
+    copy.p = p;
+    if (!codes) copy.winners = NULL, copy.indices = NULL;
+    if (p->OW >= LANES) copy.y_end = PTRDIFF_MAX; /* no vector reaches past the row */
     const FC(pool) *job = &copy;
     const ptrdiff_t top = 2 * i - p->pad_h, row = (plane * p->OH + i) * p->OW;
     const real rows = (real)FC(pool_count)(top, 3, p->H, p->pad_h, job->count_include_pad);
@@ -81,6 +81,10 @@ FC_INLINE void FC(pool_3x3_row)(const FC(pool) *shared, FC(pool_3x3_strip) *stri
     const ivec second = ivec_set1((ireal)job->code_row), third = ivec_set1((ireal)(2 * job->code_row));
     for (ptrdiff_t v = 0; v < strip->width; v++) {
         const ptrdiff_t j = strip->columns.start[v];
+        if (job->ahead) {
+            FC(pool_prefetch)(x + p->W + 2 * j, job->ahead);
+            FC(pool_prefetch)(x + 2 * p->W + 2 * j, job->ahead);
+        }
         vec best = {0}, next;
         ivec code = {0}, next_code = {0};
         if (above) best = strip->best[v];
