@@ -100,7 +100,8 @@ FC_INLINE void FC(pool_3x3_row)(const FC(pool) *shared, FC(pool_3x3_strip) *stri
             strip->best[v] = next;
             if (codes) strip->code[v] = next_code;
         }
-        if (!max) best = FC(pool_mean)(best, job->divisor != 0 ? vec_set1(job->divisor) : strip->columns.columns[v] * rows);
+        const vec counted = strip->columns.columns[v] * rows;
+        if (!max) best = FC(pool_mean)(best, job->divisor != 0 ? vec_set1(job->divisor) : counted);
         FC(pool_store)(job, row + j, best, code, n, top * p->W + 2 * j - p->pad_w, 2);
     }
 }
