@@ -23,3 +23,6 @@
 #ifdef FC_SOURCE_8
 #include FC_SOURCE_8
 #endif
+#ifdef FC_SOURCE_9
+#include FC_SOURCE_9
+#endif

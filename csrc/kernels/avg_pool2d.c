@@ -36,7 +36,8 @@ void KERNEL(avg_pool2d_forward)(const fc_pool2d *p, const real *x, real *y, int 
         return;
     }
     const FC(pool) job = {.p = p, .x = x, .x_end = x + p->N * p->C * p->H * p->W, .y = y, .y_end = end * p->OW,
-                          .count_include_pad = count_include_pad, .divisor = (real)divisor};
+                          .count_include_pad = count_include_pad, .divisor = (real)divisor,
+                          .ahead = FC(pool_ahead)(x, x + p->N * p->C * p->H * p->W)};
     FC(pool_forward)(&job, begin, end, 0);
 }
 

@@ -45,6 +45,7 @@ void KERNEL(max_pool2d_forward)(const fc_pool2d *p, const real *x, real *y, uint
     const int in_plane = !winners && indices;
     const FC(pool) job = {.p = p, .x = x, .x_end = x + p->N * p->C * p->H * p->W, .y = y, .winners = winners,
                           .indices = indices, .y_end = end * p->OW,
+                          .ahead = FC(pool_ahead)(x, x + p->N * p->C * p->H * p->W),
                           .code_row = in_plane ? p->dilation_h * p->W : p->kernel_w,
                           .code_col = in_plane ? p->dilation_w : 1};
     if (in_plane && sizeof(real) == 4 && p->H * p->W > INT32_MAX) {

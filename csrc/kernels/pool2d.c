@@ -13,8 +13,12 @@ FC_INLINE void FC(pool_forward)(const FC(pool) *job, ptrdiff_t begin, ptrdiff_t 
         FC(pool_planes)(job, begin / p->OH, (end - begin) / p->OH, max);
         return;
     }
-    if (S == 3 && stride == 2 && d == 1) FC(pool_rows)(job, begin, end, 3, 2, 1, max);
-    else if (S == 3 && stride == 1 && d == 1) FC(pool_rows)(job, begin, end, 3, 1, 1, max);
+    if (FC(pool_is_3x3)(p)) {
+        if (max && (job->winners || job->indices)) FC(pool_3x3_rows)(job, begin, end, max, 1);
+        else FC(pool_3x3_rows)(job, begin, end, max, 0);
+        return;
+    }
+    if (S == 3 && stride == 1 && d == 1) FC(pool_rows)(job, begin, end, 3, 1, 1, max);
     else if (stride == 2 && d == 1) FC(pool_rows)(job, begin, end, S, 2, 1, max);
     else if (stride == 1) FC(pool_rows)(job, begin, end, S, 1, d, max);
     else FC(pool_rows)(job, begin, end, S, stride, d, max);

@@ -79,7 +79,11 @@ FC_INLINE void FC(pool_2x2_row)(const FC(pool) *job, const FC(pool_place) *place
 }
 
 /* Rows begin .. end-1 of all planes' rows of y. */
-FC_INLINE void FC(pool_2x2_rows)(const FC(pool) *job, ptrdiff_t begin, ptrdiff_t end, const int max) {
+FC_INLINE void FC(pool_2x2_rows)(const FC(pool) *shared, ptrdiff_t begin, ptrdiff_t end, const int max) {
+    const fc_pool2d shape = *shared->p; /* copies, which no store can change: they stay in registers */
+    FC(pool) copy = *shared;
+    copy.p = &shape;
+    const FC(pool) *job = &copy;
     const ptrdiff_t OH = job->p->OH, OW = job->p->OW, W = job->p->W;
     FC(pool_place) place = {begin, begin / OH, begin % OH};
     while (place.row < end) {

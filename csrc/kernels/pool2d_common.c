@@ -1,8 +1,9 @@
 /* What the paths of max and average pooling share; `max` is a literal in every call, so that each kind of pool gets
- * code of its own.  There are three paths, with vectors over different things:
+ * code of its own.  There are three paths, by the vectors and by the window:
  *
  *   pool2d_rows.c     neighbouring outputs of a row of y
  *   pool2d_2x2.c      the same for 2x2 windows of stride 2 without padding, the most common
+ *   pool2d_3x3.c      the same for 3x3 windows of stride 2
  *   pool2d_planes.c   one output of neighbouring planes, for planes too narrow to fill a vector and for large strides
  *
  * In all of them each row of a window is reduced over its columns first, then the rows over the window.  What a row of
@@ -22,7 +23,24 @@ typedef struct {
     ptrdiff_t code_row, code_col;
     real divisor; /* of an average; 0: the number of elements */
     int count_include_pad;
+    ptrdiff_t ahead; /* how far ahead x is prefetched, in bytes; 0: not at all */
 } FC(pool);
+
+/* What lies in the last level of cache comes a quarter to a half faster if it is asked for 8 KB ahead.  What comes from
+ * memory does not: asking takes the misses away from the hardware's own prefetch, which is faster there (by half).
+ * Below 1 MB, x is likely to be in L2. */
+enum { FC(POOL_AHEAD) = 8192, FC(POOL_NEAR) = 1 << 20, FC(POOL_FAR) = 32 << 20 };
+FC_INLINE ptrdiff_t FC(pool_ahead)(const real *x, const real *end) {
+    const ptrdiff_t bytes = (end - x) * (ptrdiff_t)sizeof *x;
+    return bytes > FC(POOL_NEAR) && bytes <= FC(POOL_FAR) ? FC(POOL_AHEAD) : 0;
+}
+
+/* 2 * LANES columns, `ahead` after x: not to be read, so they may lie outside the array. */
+FC_INLINE void FC(pool_prefetch)(const real *x, ptrdiff_t ahead) {
+    const uintptr_t at = (uintptr_t)x + (uintptr_t)ahead;
+    __builtin_prefetch((const void *)at, 0, 2);
+    if (FC_VBYTES > 32) __builtin_prefetch((const void *)(at + 64), 0, 2);
+}
 
 enum { FC(POOL_KEPT) = 128, FC(POOL_ROWS) = 16 }; /* vectors kept; rows of a window handled at once */
 

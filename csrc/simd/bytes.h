@@ -112,15 +112,15 @@ FC_INLINE vec_f64 load_parts_f64(const double *p, ptrdiff_t step) {
     return (vec_f64)_mm512_mask_broadcast_f64x2(v, 0xc0, _mm_loadu_pd(p + 3 * step));
 }
 FC_INLINE void keep_larger_f32(vec_f32 *best, ivec_f32 *code, vec_f32 v, ivec_f32 c) {
-    /* not greater, and not NaN: the old one stays */
-    __mmask16 stay = _mm512_cmp_ps_mask((__m512)v, (__m512)*best, _CMP_NGT_UQ);
-    stay = _mm512_mask_cmp_ps_mask(stay, (__m512)v, (__m512)v, _CMP_ORD_Q);
+    /* not NaN, and not greater: the old one stays (in this order, what needs *best comes last) */
+    const __mmask16 number = _mm512_cmp_ps_mask((__m512)v, (__m512)v, _CMP_ORD_Q);
+    const __mmask16 stay = _mm512_mask_cmp_ps_mask(number, (__m512)v, (__m512)*best, _CMP_NGT_UQ);
     *best = (vec_f32)_mm512_mask_mov_ps((__m512)v, stay, (__m512)*best);
     *code = (ivec_f32)_mm512_mask_mov_epi32((__m512i)c, stay, (__m512i)*code);
 }
 FC_INLINE void keep_larger_f64(vec_f64 *best, ivec_f64 *code, vec_f64 v, ivec_f64 c) {
-    __mmask8 stay = _mm512_cmp_pd_mask((__m512d)v, (__m512d)*best, _CMP_NGT_UQ);
-    stay = _mm512_mask_cmp_pd_mask(stay, (__m512d)v, (__m512d)v, _CMP_ORD_Q);
+    const __mmask8 number = _mm512_cmp_pd_mask((__m512d)v, (__m512d)v, _CMP_ORD_Q);
+    const __mmask8 stay = _mm512_mask_cmp_pd_mask(number, (__m512d)v, (__m512d)*best, _CMP_NGT_UQ);
     *best = (vec_f64)_mm512_mask_mov_pd((__m512d)v, stay, (__m512d)*best);
     *code = (ivec_f64)_mm512_mask_mov_epi64((__m512i)c, stay, (__m512i)*code);
 }
