@@ -10,18 +10,21 @@
  *
  * Each of these loads a vector for each multiplication, which is no faster than a dense kernel's; but there are few. */
 
-/* x (rows, cols), its rows x_row apart -> list of the numbers that are not 0, in order, and at = i * row_step + j *
- * col_step.  Returns their number; both lists need LANES places more. */
-ptrdiff_t KERNEL(list_nonzero)(const real *x, ptrdiff_t rows, ptrdiff_t cols, ptrdiff_t row_step, ptrdiff_t col_step,
-                               real *list, FC(int) *at) {
-    ptrdiff_t n = 0;
-    for (ptrdiff_t i = 0; i < rows; i++, x += cols)
-        for (ptrdiff_t j = 0; j < cols; j += LANES) {
-            const vec v = cols - j < LANES ? vec_load_n(x + j, (int)(cols - j)) : vec_load(x + j);
-            const ivec place = ivec_iota() * ivec_set1((FC(int))col_step) + ivec_set1((FC(int))(i * row_step + j * col_step));
-            n += vec_compress(list + n, at + n, v, place);
-        }
-    return n;
+/* n numbers, and a place for each -> list of the numbers that are not 0, in order, and at: their places.  Returns how many
+ * they are; both lists need LANES places more. */
+ptrdiff_t KERNEL(list_nonzero)(const real *x, ptrdiff_t n, const FC(int) *places, real *list, FC(int) *at) {
+    ptrdiff_t found = 0, i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        ivec place;
+        memcpy(&place, places + i, sizeof place);
+        found += vec_compress(list + found, at + found, vec_load(x + i), place);
+    }
+    if (i < n) {
+        ivec place = {0};
+        memcpy(&place, places + i, sizeof *places * (size_t)(n - i));
+        found += vec_compress(list + found, at + found, vec_load_n(x + i, (int)(n - i)), place);
+    }
+    return found;
 }
 
 /* How many of n numbers are not 0; -1 when one is infinite or NaN. */

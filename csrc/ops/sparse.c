@@ -4,6 +4,8 @@
  *              [row][column][channel], each plane of grad_y into a list; the chunks' sums are added in order
  * grad_x       a task is one image: each plane's list spreads into a sum in [row][column][channel]
  *
+ * From the gradient behind a 2x2 max pool, the lists are made once, from planes that never leave the cache.
+ *
  * Whether grad_y is sparse enough is decided by counting, before anything else: it depends on the numbers alone.  A zero
  * that is left out must not have met an infinity or NaN, so x, weight and grad_y must all be finite. */
 
@@ -13,6 +15,7 @@ enum {
     SPARSE_CHUNKS = 16,        /* of the batch */
     SPARSE_LEAST = 8,          /* input channels: all lanes are channels */
     SPARSE_SUMS = 8 << 20,     /* bytes of partial sums, all chunks together */
+    SPARSE_WIDEST = 250,       /* OW behind a pool */
 };
 /* The share of numbers that are not 0 up to which it pays; a grad_x costs a load and a store for each product. */
 #define SPARSE_SHARE_WEIGHT 0.4
@@ -24,16 +27,23 @@ typedef struct {
     ptrdiff_t image;                    /* elements of one vector of its channels */
     ptrdiff_t chunks, parts, part;      /* grad_weight: of the batch; of K, any number of them gives the same sums */
     ptrdiff_t *taps;
+    FC(int) *places;                    /* where in the image the window of each position of y begins */
     real *sums, *packed;                /* [k][vector of channels][t][lane] */
     char *scratch;
     size_t thread_scratch, bytes;
 } FC(sparse_plan);
 
-/* A thread's scratch. */
+/* The lists of an image's planes, one behind the other. */
 typedef struct {
-    real *image, *taps, *values;        /* values, at: the lists of all planes, one behind the other */
+    real *values;
     FC(int) *at;
     ptrdiff_t *first;                   /* of each plane's list, and the end of the last */
+} FC(sparse_lists);
+
+/* A thread's scratch. */
+typedef struct {
+    real *image, *taps;
+    FC(sparse_lists) lists;
 } FC(sparse_scratch);
 
 static size_t FC(carve_sparse_scratch)(const fc_conv2d *p, const FC(sparse_plan) *f, void *memory, FC(sparse_scratch) *s) {
@@ -41,9 +51,9 @@ static size_t FC(carve_sparse_scratch)(const fc_conv2d *p, const FC(sparse_plan)
     fc_arena arena = {memory, 0};
     s->image = fc_carve(&arena, sizeof(real) * (size_t)f->image);
     s->taps = fc_carve(&arena, sizeof(real) * (size_t)(f->T * f->channels));
-    s->values = fc_carve(&arena, sizeof(real) * most);
-    s->at = fc_carve(&arena, sizeof(real) * most);
-    s->first = fc_carve(&arena, sizeof(ptrdiff_t) * (size_t)(p->K + 1));
+    s->lists.values = fc_carve(&arena, sizeof(real) * most);
+    s->lists.at = fc_carve(&arena, sizeof(real) * most);
+    s->lists.first = fc_carve(&arena, sizeof(ptrdiff_t) * (size_t)(p->K + 1));
     return arena.used;
 }
 
@@ -51,6 +61,18 @@ static FC(sparse_scratch) FC(sparse_scratch_of)(const fc_conv2d *p, const FC(spa
     FC(sparse_scratch) s;
     FC(carve_sparse_scratch)(p, f, f->scratch + (size_t)omp_get_thread_num() * f->thread_scratch, &s);
     return s;
+}
+
+/* The lists of all images, made beforehand: `image` places for each. */
+typedef struct {
+    ptrdiff_t image;
+    FC(sparse_lists) all;
+} FC(ready_lists);
+
+static FC(sparse_lists) FC(ready_of)(const fc_conv2d *p, const FC(ready_lists) *ready, ptrdiff_t n) {
+    const FC(sparse_lists) lists = {ready->all.values + n * ready->image, ready->all.at + n * ready->image,
+                                    ready->all.first + n * (p->K + 1)};
+    return lists;
 }
 
 /* Whether the shape allows it. */
@@ -80,6 +102,7 @@ static FC(sparse_plan) FC(plan_sparse)(const fc_conv2d *p, int gradient_of_weigh
     f.thread_scratch = FC(carve_sparse_scratch)(p, &f, NULL, &none);
     fc_arena arena = {workspace, 0};
     f.taps = fc_carve(&arena, sizeof(ptrdiff_t) * (size_t)f.T);
+    f.places = fc_carve(&arena, sizeof(real) * (size_t)(p->OH * p->OW));
     f.sums = fc_carve(&arena, gradient_of_weight ? sizeof(real) * (size_t)(f.chunks * sums) : 0);
     f.packed = fc_carve(&arena, gradient_of_weight ? 0 : sizeof(real) * (size_t)sums);
     f.scratch = fc_carve(&arena, f.thread_scratch * (size_t)threads);
@@ -87,6 +110,9 @@ static FC(sparse_plan) FC(plan_sparse)(const fc_conv2d *p, int gradient_of_weigh
     if (!workspace) return f;
     for (ptrdiff_t t = 0; t < f.T; t++)
         f.taps[t] = (t / p->S * p->dilation_h * f.cols + t % p->S * p->dilation_w) * kernels.lanes;
+    for (ptrdiff_t i = 0; i < p->OH; i++)
+        for (ptrdiff_t j = 0; j < p->OW; j++)
+            f.places[i * p->OW + j] = (FC(int))((i * p->stride_h * f.cols + j * p->stride_w) * kernels.lanes);
     return f;
 }
 
@@ -110,21 +136,32 @@ static int FC(sparse_pays)(const fc_conv2d *p, double share, const real *grad_y,
     return finite && (double)count <= share * (double)p->N * (double)image;
 }
 
-/* The lists of planes k0 .. k1 - 1 of an image of grad_y. */
-static void FC(sparse_lists)(const fc_conv2d *p, const FC(sparse_plan) *f, const real *gy, ptrdiff_t k0, ptrdiff_t k1,
-                             FC(sparse_scratch) *s) {
-    const ptrdiff_t lanes = kernels.lanes;
-    ptrdiff_t n = 0;
-    for (ptrdiff_t k = k0; k < k1; k++) {
-        s->first[k - k0] = n;
-        n += kernels.list_nonzero(gy + k * p->OH * p->OW, p->OH, p->OW, p->stride_h * f->cols * lanes, p->stride_w * lanes,
-                                  s->values + n, s->at + n);
-    }
-    s->first[k1 - k0] = n;
+/* The lists of some planes of grad_y, the first to begin at first[0]. */
+static void FC(list_planes)(const fc_conv2d *p, const FC(sparse_plan) *f, const real *gy, ptrdiff_t planes, ptrdiff_t *first,
+                            const FC(sparse_lists) *to) {
+    const ptrdiff_t plane = p->OH * p->OW;
+    for (ptrdiff_t k = 0; k < planes; k++)
+        first[k + 1] = first[k] + kernels.list_nonzero(gy + k * plane, plane, f->places, to->values + first[k],
+                                                       to->at + first[k]);
 }
 
-static void FC(sparse_grad_weight)(const fc_conv2d *p, const FC(sparse_plan) *f, const real *grad_y, const real *x,
-                                   real *grad_weight, int threads) {
+/* Of planes k0 .. k1 - 1 of image n: as they are in `ready`, or from grad_y. */
+static FC(sparse_lists) FC(lists_of)(const fc_conv2d *p, const FC(sparse_plan) *f, const FC(ready_lists) *ready,
+                                     const real *grad_y, ptrdiff_t n, ptrdiff_t k0, ptrdiff_t k1,
+                                     const FC(sparse_scratch) *s) {
+    if (ready) {
+        FC(sparse_lists) lists = FC(ready_of)(p, ready, n);
+        lists.first += k0;
+        return lists;
+    }
+    s->lists.first[0] = 0;
+    FC(list_planes)(p, f, grad_y + (n * p->K + k0) * p->OH * p->OW, k1 - k0, s->lists.first, &s->lists);
+    return s->lists;
+}
+
+/* From grad_y, or from lists that are ready. */
+static void FC(sparse_grad_weight)(const fc_conv2d *p, const FC(sparse_plan) *f, const FC(ready_lists) *ready,
+                                   const real *grad_y, const real *x, real *grad_weight, int threads) {
     const ptrdiff_t lanes = kernels.lanes, T = f->T, row = T * f->channels, sums = p->K * row;
     const int team = fc_threads_for(0.2 * (double)p->N * sums * p->OH * p->OW, FC_FLOPS_PER_THREAD, threads);
 #pragma omp parallel num_threads(team) if (team > 1)
@@ -139,12 +176,12 @@ static void FC(sparse_grad_weight)(const fc_conv2d *p, const FC(sparse_plan) *f,
             real *sum = f->sums + chunk * sums + k0 * row;
             memset(sum, 0, sizeof(real) * (size_t)((k1 - k0) * row));
             for (ptrdiff_t n = p->N * chunk / f->chunks; n < p->N * (chunk + 1) / f->chunks; n++) {
-                FC(sparse_lists)(p, f, grad_y + n * p->K * p->OH * p->OW, k0, k1, &s);
+                const FC(sparse_lists) l = FC(lists_of)(p, f, ready, grad_y, n, k0, k1, &s);
                 for (ptrdiff_t c = 0; c < p->C; c += lanes) {
                     kernels.to_channels_last(x + (n * p->C + c) * p->H * p->W, p->C - c, p->H, p->W, -p->pad_top,
                                              -p->pad_left, f->rows, f->cols, lanes, s.image);
                     for (ptrdiff_t k = 0; k < k1 - k0; k++)
-                        kernels.sparse_grad_weight(s.first[k + 1] - s.first[k], s.values + s.first[k], s.at + s.first[k], T,
+                        kernels.sparse_grad_weight(l.first[k + 1] - l.first[k], l.values + l.first[k], l.at + l.first[k], T,
                                                    f->taps, s.image, sum + k * row + c * T);
                 }
             }
@@ -177,8 +214,8 @@ static void FC(sparse_store)(const fc_conv2d *p, const FC(sparse_plan) *f, const
     }
 }
 
-static void FC(sparse_grad_x)(const fc_conv2d *p, const FC(sparse_plan) *f, const real *grad_y, const real *weight,
-                              real *grad_x, int threads) {
+static void FC(sparse_grad_x)(const fc_conv2d *p, const FC(sparse_plan) *f, const FC(ready_lists) *ready,
+                              const real *grad_y, const real *weight, real *grad_x, int threads) {
     const ptrdiff_t lanes = kernels.lanes, T = f->T, row = T * f->channels;
     const int team = fc_threads_for(0.2 * (double)p->N * p->K * row * p->OH * p->OW, FC_FLOPS_PER_THREAD, threads);
 #pragma omp parallel num_threads(team) if (team > 1)
@@ -192,15 +229,89 @@ static void FC(sparse_grad_x)(const fc_conv2d *p, const FC(sparse_plan) *f, cons
                                   f->packed + k * row + c * T, lanes, (int)lanes, NULL);
 #pragma omp for schedule(dynamic, 1)
         for (ptrdiff_t n = 0; n < p->N; n++) {
-            FC(sparse_lists)(p, f, grad_y + n * p->K * p->OH * p->OW, 0, p->K, &s);
+            const FC(sparse_lists) l = FC(lists_of)(p, f, ready, grad_y, n, 0, p->K, &s);
             for (ptrdiff_t c = 0; c < p->C; c += lanes) {
                 memset(s.image, 0, sizeof(real) * (size_t)f->image);
                 for (ptrdiff_t k = 0; k < p->K; k++)
-                    kernels.sparse_grad_x(s.first[k + 1] - s.first[k], s.values + s.first[k], s.at + s.first[k], T, f->taps,
+                    kernels.sparse_grad_x(l.first[k + 1] - l.first[k], l.values + l.first[k], l.at + l.first[k], T, f->taps,
                                           f->packed + k * row + c * T, s.image);
                 FC(sparse_store)(p, f, s.image, c, grad_x + n * p->C * p->H * p->W);
             }
         }
         fc_mode_leave(mode);
     }
+}
+
+/* -- straight from the gradient behind a 2x2 max pool -------------------------------------------------------------- */
+
+/* Whether sparse_pays says so of every finite grad_y from there: a quarter of it at most is not zero, so only its look at
+ * the first few numbers could say otherwise, where they end between the two rows of a wide row of windows. */
+static int FC(pooled_is_sparse)(const fc_conv2d *p) { return p->OW <= SPARSE_WIDEST; }
+
+typedef struct {
+    FC(ready_lists) ready;
+    real *scratch;            /* a thread: planes as they are listed, and pooled */
+    size_t planes, thread_scratch;
+    void *rest;
+    size_t bytes;
+} FC(sparse_pooled_plan);
+
+static FC(sparse_pooled_plan) FC(plan_sparse_pooled)(const fc_conv2d *p, int want_grad_x, void *workspace, int threads) {
+    FC(sparse_pooled_plan) f;
+    const size_t pooled = (size_t)((p->OH / 2) * (p->OW / 2)), few = (size_t)FC(unpool_planes)(p);
+    const size_t for_weight = FC(plan_sparse)(p, 1, NULL, threads).bytes;
+    const size_t for_x = want_grad_x ? FC(plan_sparse)(p, 0, NULL, threads).bytes : 0;
+    f.ready.image = FC(round_up)(p->K * (ptrdiff_t)pooled + kernels.lanes, 16);
+    f.planes = (few * (size_t)(p->OH * p->OW) + 15) & ~(size_t)15;
+    f.thread_scratch = f.planes + ((few * pooled + 15) & ~(size_t)15);
+    fc_arena arena = {workspace, 0};
+    f.ready.all.values = fc_carve(&arena, sizeof(real) * (size_t)(p->N * f.ready.image));
+    f.ready.all.at = fc_carve(&arena, sizeof(real) * (size_t)(p->N * f.ready.image));
+    f.ready.all.first = fc_carve(&arena, sizeof(ptrdiff_t) * (size_t)(p->N * (p->K + 1)));
+    f.scratch = fc_carve(&arena, sizeof(real) * f.thread_scratch * (size_t)threads);
+    f.rest = fc_carve(&arena, for_weight > for_x ? for_weight : for_x);
+    f.bytes = arena.used;
+    return f;
+}
+
+static size_t FC(sparse_pooled_workspace)(const fc_conv2d *p, int want_grad_x, int threads) {
+    return FC(plan_sparse_pooled)(p, want_grad_x, NULL, threads).bytes;
+}
+
+/* grad_weight, grad_x or NULL, and the sums of the planes; 0 where not all numbers are finite: then the results are
+ * worthless. */
+static int FC(sparse_pooled)(const fc_conv2d *p, const FC(pooled) *from, const real *x, const real *weight, real *grad_x,
+                             real *grad_weight, void *workspace, int threads) {
+    const FC(sparse_pooled_plan) f = FC(plan_sparse_pooled)(p, grad_x != NULL, workspace, threads);
+    const FC(sparse_plan) w = FC(plan_sparse)(p, 1, f.rest, threads);
+    const ptrdiff_t m = p->OH * p->OW, pooled = (p->OH / 2) * (p->OW / 2), x_image = p->C * p->H * p->W;
+    const ptrdiff_t few = FC(unpool_planes)(p);
+    int finite = !grad_x || kernels.all_finite(weight, p->K * p->C * p->R * p->S);
+    if (!finite) return 0;
+    const int team = fc_threads_for((4.0 * m + 20.0 * pooled) * p->N * p->K, FC_BYTES_PER_THREAD, threads);
+#pragma omp parallel num_threads(team) if (team > 1) reduction(&& : finite)
+    {
+        real *planes = f.scratch + (size_t)omp_get_thread_num() * f.thread_scratch, *masked = planes + f.planes;
+#pragma omp for schedule(static)
+        for (ptrdiff_t n = 0; n < p->N; n++) {
+            const FC(sparse_lists) to = FC(ready_of)(p, &f.ready, n);
+            to.first[0] = 0;
+            for (ptrdiff_t k = 0, some; k < p->K; k += some) {
+                some = p->K - k < few ? p->K - k : few;
+                const real *grad = FC(unpool)(p, from, n * p->K + k, some, masked, planes);
+                finite = finite && kernels.all_finite(grad, some * pooled);
+                const fc_mode mode = fc_mode_enter();
+                FC(list_planes)(p, &w, planes, some, to.first + k, &to);
+                fc_mode_leave(mode);
+            }
+            finite = finite && kernels.all_finite(x + n * x_image, x_image);
+        }
+    }
+    if (!finite) return 0;
+    FC(sparse_grad_weight)(p, &w, &f.ready, NULL, x, grad_weight, threads);
+    if (grad_x) {
+        const FC(sparse_plan) g = FC(plan_sparse)(p, 0, f.rest, threads);
+        FC(sparse_grad_x)(p, &g, &f.ready, NULL, weight, grad_x, threads);
+    }
+    return 1;
 }
