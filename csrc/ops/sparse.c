@@ -2,7 +2,8 @@
  *
  * grad_weight  a task takes the images of one chunk of the batch and some output channels; each image is brought into
  *              [row][column][channel], each plane of grad_y into a list; the chunks' sums are added in order
- * grad_x       a task is one image: each plane's list spreads into a sum in [row][column][channel]
+ * grad_x       a task is one image, brought into [position][channel] and turned into a list for each position, whose sums
+ *              spread into an image in [row][column][channel]
  *
  * From the gradient behind a 2x2 max pool, the lists are made once, from planes that never leave the cache.
  *
@@ -28,21 +29,23 @@ typedef struct {
     ptrdiff_t chunks, parts, part;      /* grad_weight: of the batch; of K, any number of them gives the same sums */
     ptrdiff_t *taps;
     FC(int) *places;                    /* where in the image the window of each position of y begins */
+    FC(int) *weights_at;                /* grad_x: where in `packed` the weights of each output channel begin */
     real *sums, *packed;                /* [k][vector of channels][t][lane] */
     char *scratch;
     size_t thread_scratch, bytes;
 } FC(sparse_plan);
 
-/* The lists of an image's planes, one behind the other. */
+/* The lists of an image's planes, or of its positions, one behind the other. */
 typedef struct {
     real *values;
     FC(int) *at;
-    ptrdiff_t *first;                   /* of each plane's list, and the end of the last */
+    ptrdiff_t *first;                   /* of each list, and the end of the last */
 } FC(sparse_lists);
 
 /* A thread's scratch. */
 typedef struct {
     real *image, *taps;
+    real *positions;                    /* an image of grad_y, [position][channel] */
     FC(sparse_lists) lists;
 } FC(sparse_scratch);
 
@@ -51,9 +54,10 @@ static size_t FC(carve_sparse_scratch)(const fc_conv2d *p, const FC(sparse_plan)
     fc_arena arena = {memory, 0};
     s->image = fc_carve(&arena, sizeof(real) * (size_t)f->image);
     s->taps = fc_carve(&arena, sizeof(real) * (size_t)(f->T * f->channels));
+    s->positions = fc_carve(&arena, sizeof(real) * most);
     s->lists.values = fc_carve(&arena, sizeof(real) * most);
     s->lists.at = fc_carve(&arena, sizeof(real) * most);
-    s->lists.first = fc_carve(&arena, sizeof(ptrdiff_t) * (size_t)(p->K + 1));
+    s->lists.first = fc_carve(&arena, sizeof(ptrdiff_t) * (size_t)((p->K > p->OH * p->OW ? p->K : p->OH * p->OW) + 1));
     return arena.used;
 }
 
@@ -63,15 +67,15 @@ static FC(sparse_scratch) FC(sparse_scratch_of)(const fc_conv2d *p, const FC(spa
     return s;
 }
 
-/* The lists of all images, made beforehand: `image` places for each. */
+/* The lists of all images, made beforehand: `image` places for each, `lists` of them. */
 typedef struct {
-    ptrdiff_t image;
+    ptrdiff_t image, lists;
     FC(sparse_lists) all;
 } FC(ready_lists);
 
-static FC(sparse_lists) FC(ready_of)(const fc_conv2d *p, const FC(ready_lists) *ready, ptrdiff_t n) {
+static FC(sparse_lists) FC(ready_of)(const FC(ready_lists) *ready, ptrdiff_t n) {
     const FC(sparse_lists) lists = {ready->all.values + n * ready->image, ready->all.at + n * ready->image,
-                                    ready->all.first + n * (p->K + 1)};
+                                    ready->all.first + n * (ready->lists + 1)};
     return lists;
 }
 
@@ -81,7 +85,8 @@ static int FC(sparse_fits)(const fc_conv2d *p) {
     const double cols = (double)(p->OW - 1) * p->stride_w + (double)(p->S - 1) * p->dilation_w + 1;
     const double plane = (double)p->H * (double)p->W;
     return p->groups == 1 && p->C >= SPARSE_LEAST && p->R * p->S > 1 && p->N > 0 &&
-           rows * cols <= ABSURD_FACTOR * plane + ABSURD_PLANE && rows * cols * (double)(p->C + 64) < 0x1p30;
+           rows * cols <= ABSURD_FACTOR * plane + ABSURD_PLANE && rows * cols * (double)(p->C + 64) < 0x1p30 &&
+           (double)p->K * p->R * p->S * (double)(p->C + 64) < 0x1p30;
 }
 
 static FC(sparse_plan) FC(plan_sparse)(const fc_conv2d *p, int gradient_of_weight, void *workspace, int threads) {
@@ -103,6 +108,7 @@ static FC(sparse_plan) FC(plan_sparse)(const fc_conv2d *p, int gradient_of_weigh
     fc_arena arena = {workspace, 0};
     f.taps = fc_carve(&arena, sizeof(ptrdiff_t) * (size_t)f.T);
     f.places = fc_carve(&arena, sizeof(real) * (size_t)(p->OH * p->OW));
+    f.weights_at = fc_carve(&arena, gradient_of_weight ? 0 : sizeof(real) * (size_t)p->K);
     f.sums = fc_carve(&arena, gradient_of_weight ? sizeof(real) * (size_t)(f.chunks * sums) : 0);
     f.packed = fc_carve(&arena, gradient_of_weight ? 0 : sizeof(real) * (size_t)sums);
     f.scratch = fc_carve(&arena, f.thread_scratch * (size_t)threads);
@@ -113,6 +119,7 @@ static FC(sparse_plan) FC(plan_sparse)(const fc_conv2d *p, int gradient_of_weigh
     for (ptrdiff_t i = 0; i < p->OH; i++)
         for (ptrdiff_t j = 0; j < p->OW; j++)
             f.places[i * p->OW + j] = (FC(int))((i * p->stride_h * f.cols + j * p->stride_w) * kernels.lanes);
+    for (ptrdiff_t k = 0; k < p->K && !gradient_of_weight; k++) f.weights_at[k] = (FC(int))(k * f.T * f.channels);
     return f;
 }
 
@@ -150,13 +157,27 @@ static FC(sparse_lists) FC(lists_of)(const fc_conv2d *p, const FC(sparse_plan) *
                                      const real *grad_y, ptrdiff_t n, ptrdiff_t k0, ptrdiff_t k1,
                                      const FC(sparse_scratch) *s) {
     if (ready) {
-        FC(sparse_lists) lists = FC(ready_of)(p, ready, n);
+        FC(sparse_lists) lists = FC(ready_of)(ready, n);
         lists.first += k0;
         return lists;
     }
     s->lists.first[0] = 0;
     FC(list_planes)(p, f, grad_y + (n * p->K + k0) * p->OH * p->OW, k1 - k0, s->lists.first, &s->lists);
     return s->lists;
+}
+
+/* The lists of all positions of an image of grad_y. */
+static void FC(list_positions)(const fc_conv2d *p, const FC(sparse_plan) *f, const real *gy, real *positions,
+                               const FC(sparse_lists) *to) {
+    const ptrdiff_t lanes = kernels.lanes, plane = p->OH * p->OW;
+    for (ptrdiff_t k = 0; k < p->K; k += lanes) {
+        const int rows = p->K - k < lanes ? (int)(p->K - k) : (int)lanes;
+        kernels.transpose(gy + k * plane, plane, rows, plane, positions + k, p->K, rows, NULL);
+    }
+    to->first[0] = 0;
+    for (ptrdiff_t i = 0; i < plane; i++)
+        to->first[i + 1] = to->first[i] + kernels.list_nonzero(positions + i * p->K, p->K, f->weights_at,
+                                                               to->values + to->first[i], to->at + to->first[i]);
 }
 
 /* From grad_y, or from lists that are ready. */
@@ -229,12 +250,12 @@ static void FC(sparse_grad_x)(const fc_conv2d *p, const FC(sparse_plan) *f, cons
                                   f->packed + k * row + c * T, lanes, (int)lanes, NULL);
 #pragma omp for schedule(dynamic, 1)
         for (ptrdiff_t n = 0; n < p->N; n++) {
-            const FC(sparse_lists) l = FC(lists_of)(p, f, ready, grad_y, n, 0, p->K, &s);
+            const FC(sparse_lists) l = ready ? FC(ready_of)(ready, n) : s.lists;
+            if (!ready) FC(list_positions)(p, f, grad_y + n * p->K * p->OH * p->OW, s.positions, &l);
             for (ptrdiff_t c = 0; c < p->C; c += lanes) {
                 memset(s.image, 0, sizeof(real) * (size_t)f->image);
-                for (ptrdiff_t k = 0; k < p->K; k++)
-                    kernels.sparse_grad_x(l.first[k + 1] - l.first[k], l.values + l.first[k], l.at + l.first[k], T, f->taps,
-                                          f->packed + k * row + c * T, s.image);
+                kernels.sparse_grad_x(p->OH * p->OW, l.first, l.values, l.at, f->places, T, f->taps, f->packed + c * T,
+                                      s.image);
                 FC(sparse_store)(p, f, s.image, c, grad_x + n * p->C * p->H * p->W);
             }
         }
@@ -249,27 +270,34 @@ static void FC(sparse_grad_x)(const fc_conv2d *p, const FC(sparse_plan) *f, cons
 static int FC(pooled_is_sparse)(const fc_conv2d *p) { return p->OW <= SPARSE_WIDEST; }
 
 typedef struct {
-    FC(ready_lists) ready;
-    real *scratch;            /* a thread: planes as they are listed, and pooled */
-    size_t planes, thread_scratch;
-    void *rest;
+    FC(ready_lists) of_planes, of_positions;
+    real *scratch;            /* a thread: planes as they are listed; pooled, from `masked` on; an image, from `positions` on */
+    size_t masked, positions, thread_scratch;
+    void *for_weight, *for_x;
     size_t bytes;
 } FC(sparse_pooled_plan);
 
 static FC(sparse_pooled_plan) FC(plan_sparse_pooled)(const fc_conv2d *p, int want_grad_x, void *workspace, int threads) {
     FC(sparse_pooled_plan) f;
-    const size_t pooled = (size_t)((p->OH / 2) * (p->OW / 2)), few = (size_t)FC(unpool_planes)(p);
-    const size_t for_weight = FC(plan_sparse)(p, 1, NULL, threads).bytes;
-    const size_t for_x = want_grad_x ? FC(plan_sparse)(p, 0, NULL, threads).bytes : 0;
-    f.ready.image = FC(round_up)(p->K * (ptrdiff_t)pooled + kernels.lanes, 16);
-    f.planes = (few * (size_t)(p->OH * p->OW) + 15) & ~(size_t)15;
-    f.thread_scratch = f.planes + ((few * pooled + 15) & ~(size_t)15);
+    const size_t m = (size_t)(p->OH * p->OW), pooled = (size_t)((p->OH / 2) * (p->OW / 2));
+    const size_t few = (size_t)FC(unpool_planes)(p), N = (size_t)p->N;
+    const ptrdiff_t image = FC(round_up)(p->K * (ptrdiff_t)pooled + kernels.lanes, 16);
+    f.masked = ((want_grad_x ? (size_t)p->K : few) * m + 15) & ~(size_t)15;
+    f.positions = f.masked + ((few * pooled + 15) & ~(size_t)15);
+    f.thread_scratch = f.positions + (want_grad_x ? ((size_t)p->K * m + 15) & ~(size_t)15 : 0);
     fc_arena arena = {workspace, 0};
-    f.ready.all.values = fc_carve(&arena, sizeof(real) * (size_t)(p->N * f.ready.image));
-    f.ready.all.at = fc_carve(&arena, sizeof(real) * (size_t)(p->N * f.ready.image));
-    f.ready.all.first = fc_carve(&arena, sizeof(ptrdiff_t) * (size_t)(p->N * (p->K + 1)));
+    FC(ready_lists) *const both[2] = {&f.of_planes, &f.of_positions};
+    for (int i = 0; i < 2; i++) {
+        const size_t size = i == 0 || want_grad_x ? sizeof(real) * N * (size_t)image : 0;
+        both[i]->image = image;
+        both[i]->lists = i == 0 ? p->K : (ptrdiff_t)m;
+        both[i]->all.values = fc_carve(&arena, size);
+        both[i]->all.at = fc_carve(&arena, size);
+        both[i]->all.first = fc_carve(&arena, size ? sizeof(ptrdiff_t) * N * (size_t)(both[i]->lists + 1) : 0);
+    }
     f.scratch = fc_carve(&arena, sizeof(real) * f.thread_scratch * (size_t)threads);
-    f.rest = fc_carve(&arena, for_weight > for_x ? for_weight : for_x);
+    f.for_weight = fc_carve(&arena, FC(plan_sparse)(p, 1, NULL, threads).bytes);
+    f.for_x = fc_carve(&arena, want_grad_x ? FC(plan_sparse)(p, 0, NULL, threads).bytes : 0);
     f.bytes = arena.used;
     return f;
 }
@@ -283,7 +311,8 @@ static size_t FC(sparse_pooled_workspace)(const fc_conv2d *p, int want_grad_x, i
 static int FC(sparse_pooled)(const fc_conv2d *p, const FC(pooled) *from, const real *x, const real *weight, real *grad_x,
                              real *grad_weight, void *workspace, int threads) {
     const FC(sparse_pooled_plan) f = FC(plan_sparse_pooled)(p, grad_x != NULL, workspace, threads);
-    const FC(sparse_plan) w = FC(plan_sparse)(p, 1, f.rest, threads);
+    const FC(sparse_plan) w = FC(plan_sparse)(p, 1, f.for_weight, threads);
+    const FC(sparse_plan) g = grad_x ? FC(plan_sparse)(p, 0, f.for_x, threads) : w;
     const ptrdiff_t m = p->OH * p->OW, pooled = (p->OH / 2) * (p->OW / 2), x_image = p->C * p->H * p->W;
     const ptrdiff_t few = FC(unpool_planes)(p);
     int finite = !grad_x || kernels.all_finite(weight, p->K * p->C * p->R * p->S);
@@ -291,27 +320,31 @@ static int FC(sparse_pooled)(const fc_conv2d *p, const FC(pooled) *from, const r
     const int team = fc_threads_for((4.0 * m + 20.0 * pooled) * p->N * p->K, FC_BYTES_PER_THREAD, threads);
 #pragma omp parallel num_threads(team) if (team > 1) reduction(&& : finite)
     {
-        real *planes = f.scratch + (size_t)omp_get_thread_num() * f.thread_scratch, *masked = planes + f.planes;
+        real *scratch = f.scratch + (size_t)omp_get_thread_num() * f.thread_scratch, *masked = scratch + f.masked;
 #pragma omp for schedule(static)
         for (ptrdiff_t n = 0; n < p->N; n++) {
-            const FC(sparse_lists) to = FC(ready_of)(p, &f.ready, n);
+            const FC(sparse_lists) to = FC(ready_of)(&f.of_planes, n);
             to.first[0] = 0;
             for (ptrdiff_t k = 0, some; k < p->K; k += some) {
                 some = p->K - k < few ? p->K - k : few;
+                real *planes = scratch + (grad_x ? k * m : 0); /* grad_x wants the whole image after that */
                 const real *grad = FC(unpool)(p, from, n * p->K + k, some, masked, planes);
                 finite = finite && kernels.all_finite(grad, some * pooled);
                 const fc_mode mode = fc_mode_enter();
                 FC(list_planes)(p, &w, planes, some, to.first + k, &to);
                 fc_mode_leave(mode);
             }
+            if (grad_x) {
+                const FC(sparse_lists) positions = FC(ready_of)(&f.of_positions, n);
+                const fc_mode mode = fc_mode_enter();
+                FC(list_positions)(p, &g, scratch, scratch + f.positions, &positions);
+                fc_mode_leave(mode);
+            }
             finite = finite && kernels.all_finite(x + n * x_image, x_image);
         }
     }
     if (!finite) return 0;
-    FC(sparse_grad_weight)(p, &w, &f.ready, NULL, x, grad_weight, threads);
-    if (grad_x) {
-        const FC(sparse_plan) g = FC(plan_sparse)(p, 0, f.rest, threads);
-        FC(sparse_grad_x)(p, &g, &f.ready, NULL, weight, grad_x, threads);
-    }
+    FC(sparse_grad_weight)(p, &w, &f.of_planes, NULL, x, grad_weight, threads);
+    if (grad_x) FC(sparse_grad_x)(p, &g, &f.of_positions, NULL, weight, grad_x, threads);
     return 1;
 }

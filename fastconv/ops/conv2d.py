@@ -153,8 +153,8 @@ def _conv2d_pooled_backward(
 ) -> tuple[Array | None, Array, Array | None] | None:
     """All the way back through _conv2d_pooled, to the bits of _conv2d_pooled_grad and conv2d_backward.
 
-    (grad_x or None, grad_weight, grad_bias or None).  None where those are to be called: for shapes and numbers from which
-    no algorithm goes without conv2d's own gradient, and for arguments that want checking.
+    (grad_x or None, grad_weight, grad_bias or None).  None where those are to be called: for shapes and numbers from
+    which no algorithm goes without conv2d's own gradient, and for arguments that want checking.
     """
     return quick_conv2d_pooled_backward(
         grad_y, y, winners, before, x, weight, stride, padding, dilation, groups, want_x, want_bias
