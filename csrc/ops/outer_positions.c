@@ -22,7 +22,7 @@ enum {
     MOST_SUMS = 1 << 16,     /* of a group */
     MOST_COPIES = 4 << 20,   /* bytes of a pass, where even one row of y needs many */
     SUMS_BYTES = 8 << 20,    /* of all chunks */
-    UNPOOLED_BYTES = 192 << 10, /* of grad_y in a pass, where it is formed here */
+    UNPOOLED_BYTES = 96 << 10, /* of grad_y in a pass, where it is formed here */
 };
 #endif
 

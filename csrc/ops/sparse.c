@@ -225,7 +225,13 @@ static void FC(sparse_grad_weight)(const fc_conv2d *p, const FC(sparse_plan) *f,
 static void FC(sparse_store)(const fc_conv2d *p, const FC(sparse_plan) *f, const real *image, ptrdiff_t c, real *grad_x) {
     const ptrdiff_t lanes = kernels.lanes, reached = f->cols - p->pad_left;
     const int channels = p->C - c < lanes ? (int)(p->C - c) : (int)lanes;
-    for (ptrdiff_t h = 0; h < p->H; h++) {
+    ptrdiff_t h = 0;
+    if (p->pad_left == 0 && f->cols == p->W && f->rows > p->pad_top) { /* rows are neighbours here as there */
+        h = f->rows - p->pad_top < p->H ? f->rows - p->pad_top : p->H;
+        kernels.to_rows(image + p->pad_top * f->cols * lanes, lanes, h * p->W, channels, grad_x + c * p->H * p->W,
+                        p->H * p->W);
+    }
+    for (; h < p->H; h++) {
         real *to = grad_x + (c * p->H + h) * p->W;
         const ptrdiff_t within = p->pad_top + h < f->rows && reached > 0 ? reached : 0, cols = within < p->W ? within : p->W;
         if (cols > 0)
