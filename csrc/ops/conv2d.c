@@ -64,7 +64,7 @@ void FC(conv2d_grad_x)(const fc_conv2d *p, const real *grad_y, const real *weigh
     FC(point_problem) point;
     if (FC(sparse_pays)(p, SPARSE_SHARE_X, grad_y, NULL, weight, threads)) {
         const FC(sparse_plan) f = FC(plan_sparse)(p, 0, workspace, threads);
-        FC(sparse_grad_x)(p, &f, NULL, grad_y, weight, grad_x, threads);
+        FC(sparse_grad_x)(p, &f, grad_y, weight, grad_x, threads);
         return;
     }
     switch (FC(choose_grad_x)(p)) {

@@ -5,7 +5,8 @@
  * grad_x       a task is one image, brought into [position][channel] and turned into a list for each position, whose sums
  *              spread into an image in [row][column][channel]
  *
- * From the gradient behind a 2x2 max pool, the lists are made once, from planes that never leave the cache.
+ * From the gradient behind a 2x2 max pool, a task unpools an image, lists it for grad_weight and makes its grad_x, before
+ * it leaves the cache.
  *
  * Whether grad_y is sparse enough is decided by counting, before anything else: it depends on the numbers alone.  A zero
  * that is left out must not have met an infinity or NaN, so x, weight and grad_y must all be finite. */
@@ -67,15 +68,15 @@ static FC(sparse_scratch) FC(sparse_scratch_of)(const fc_conv2d *p, const FC(spa
     return s;
 }
 
-/* The lists of all images, made beforehand: `image` places for each, `lists` of them. */
+/* The lists of the planes of all images, made beforehand: `image` places for each image. */
 typedef struct {
-    ptrdiff_t image, lists;
+    ptrdiff_t image;
     FC(sparse_lists) all;
 } FC(ready_lists);
 
-static FC(sparse_lists) FC(ready_of)(const FC(ready_lists) *ready, ptrdiff_t n) {
+static FC(sparse_lists) FC(ready_of)(const fc_conv2d *p, const FC(ready_lists) *ready, ptrdiff_t n) {
     const FC(sparse_lists) lists = {ready->all.values + n * ready->image, ready->all.at + n * ready->image,
-                                    ready->all.first + n * (ready->lists + 1)};
+                                    ready->all.first + n * (p->K + 1)};
     return lists;
 }
 
@@ -157,7 +158,7 @@ static FC(sparse_lists) FC(lists_of)(const fc_conv2d *p, const FC(sparse_plan) *
                                      const real *grad_y, ptrdiff_t n, ptrdiff_t k0, ptrdiff_t k1,
                                      const FC(sparse_scratch) *s) {
     if (ready) {
-        FC(sparse_lists) lists = FC(ready_of)(ready, n);
+        FC(sparse_lists) lists = FC(ready_of)(p, ready, n);
         lists.first += k0;
         return lists;
     }
@@ -241,30 +242,41 @@ static void FC(sparse_store)(const fc_conv2d *p, const FC(sparse_plan) *f, const
     }
 }
 
-static void FC(sparse_grad_x)(const fc_conv2d *p, const FC(sparse_plan) *f, const FC(ready_lists) *ready,
-                              const real *grad_y, const real *weight, real *grad_x, int threads) {
+/* Inside a team: the weights, [c][t] -> [vector of c][t][lane]. */
+static void FC(pack_sparse)(const fc_conv2d *p, const FC(sparse_plan) *f, const real *weight) {
     const ptrdiff_t lanes = kernels.lanes, T = f->T, row = T * f->channels;
-    const int team = fc_threads_for(0.2 * (double)p->N * p->K * row * p->OH * p->OW, FC_FLOPS_PER_THREAD, threads);
+#pragma omp for schedule(static)
+    for (ptrdiff_t k = 0; k < p->K; k++)
+        for (ptrdiff_t c = 0; c < p->C; c += lanes)
+            kernels.transpose(weight + (k * p->C + c) * T, T, p->C - c < lanes ? (int)(p->C - c) : (int)lanes, T,
+                              f->packed + k * row + c * T, lanes, (int)lanes, NULL);
+}
+
+/* One image. */
+static void FC(sparse_grad_x_image)(const fc_conv2d *p, const FC(sparse_plan) *f, const FC(sparse_scratch) *s, const real *gy,
+                                    real *grad_x) {
+    const FC(sparse_lists) *l = &s->lists;
+    FC(list_positions)(p, f, gy, s->positions, l);
+    for (ptrdiff_t c = 0; c < p->C; c += kernels.lanes) {
+        memset(s->image, 0, sizeof(real) * (size_t)f->image);
+        kernels.sparse_grad_x(p->OH * p->OW, l->first, l->values, l->at, f->places, f->T, f->taps, f->packed + c * f->T,
+                              s->image);
+        FC(sparse_store)(p, f, s->image, c, grad_x);
+    }
+}
+
+static void FC(sparse_grad_x)(const fc_conv2d *p, const FC(sparse_plan) *f, const real *grad_y, const real *weight,
+                              real *grad_x, int threads) {
+    const double work = 0.2 * (double)p->N * p->K * f->T * f->channels * p->OH * p->OW;
+    const int team = fc_threads_for(work, FC_FLOPS_PER_THREAD, threads);
 #pragma omp parallel num_threads(team) if (team > 1)
     {
         const fc_mode mode = fc_mode_enter();
-        FC(sparse_scratch) s = FC(sparse_scratch_of)(p, f);
-#pragma omp for schedule(static)
-        for (ptrdiff_t k = 0; k < p->K; k++) /* [c][t] -> [vector of c][t][lane] */
-            for (ptrdiff_t c = 0; c < p->C; c += lanes)
-                kernels.transpose(weight + (k * p->C + c) * T, T, p->C - c < lanes ? (int)(p->C - c) : (int)lanes, T,
-                                  f->packed + k * row + c * T, lanes, (int)lanes, NULL);
+        const FC(sparse_scratch) s = FC(sparse_scratch_of)(p, f);
+        FC(pack_sparse)(p, f, weight);
 #pragma omp for schedule(dynamic, 1)
-        for (ptrdiff_t n = 0; n < p->N; n++) {
-            const FC(sparse_lists) l = ready ? FC(ready_of)(ready, n) : s.lists;
-            if (!ready) FC(list_positions)(p, f, grad_y + n * p->K * p->OH * p->OW, s.positions, &l);
-            for (ptrdiff_t c = 0; c < p->C; c += lanes) {
-                memset(s.image, 0, sizeof(real) * (size_t)f->image);
-                kernels.sparse_grad_x(p->OH * p->OW, l.first, l.values, l.at, f->places, T, f->taps, f->packed + c * T,
-                                      s.image);
-                FC(sparse_store)(p, f, s.image, c, grad_x + n * p->C * p->H * p->W);
-            }
-        }
+        for (ptrdiff_t n = 0; n < p->N; n++)
+            FC(sparse_grad_x_image)(p, f, &s, grad_y + n * p->K * p->OH * p->OW, grad_x + n * p->C * p->H * p->W);
         fc_mode_leave(mode);
     }
 }
@@ -276,9 +288,9 @@ static void FC(sparse_grad_x)(const fc_conv2d *p, const FC(sparse_plan) *f, cons
 static int FC(pooled_is_sparse)(const fc_conv2d *p) { return p->OW <= SPARSE_WIDEST; }
 
 typedef struct {
-    FC(ready_lists) of_planes, of_positions;
-    real *scratch;            /* a thread: planes as they are listed; pooled, from `masked` on; an image, from `positions` on */
-    size_t masked, positions, thread_scratch;
+    FC(ready_lists) ready;    /* of the planes */
+    real *scratch;            /* a thread: planes as they are listed; pooled, from `masked` on */
+    size_t masked, thread_scratch;
     void *for_weight, *for_x;
     size_t bytes;
 } FC(sparse_pooled_plan);
@@ -287,20 +299,13 @@ static FC(sparse_pooled_plan) FC(plan_sparse_pooled)(const fc_conv2d *p, int wan
     FC(sparse_pooled_plan) f;
     const size_t m = (size_t)(p->OH * p->OW), pooled = (size_t)((p->OH / 2) * (p->OW / 2));
     const size_t few = (size_t)FC(unpool_planes)(p), N = (size_t)p->N;
-    const ptrdiff_t image = FC(round_up)(p->K * (ptrdiff_t)pooled + kernels.lanes, 16);
-    f.masked = ((want_grad_x ? (size_t)p->K : few) * m + 15) & ~(size_t)15;
-    f.positions = f.masked + ((few * pooled + 15) & ~(size_t)15);
-    f.thread_scratch = f.positions + (want_grad_x ? ((size_t)p->K * m + 15) & ~(size_t)15 : 0);
+    f.ready.image = FC(round_up)(p->K * (ptrdiff_t)pooled + kernels.lanes, 16);
+    f.masked = ((want_grad_x ? (size_t)p->K : few) * m + 15) & ~(size_t)15; /* grad_x wants whole images */
+    f.thread_scratch = f.masked + ((few * pooled + 15) & ~(size_t)15);
     fc_arena arena = {workspace, 0};
-    FC(ready_lists) *const both[2] = {&f.of_planes, &f.of_positions};
-    for (int i = 0; i < 2; i++) {
-        const size_t size = i == 0 || want_grad_x ? sizeof(real) * N * (size_t)image : 0;
-        both[i]->image = image;
-        both[i]->lists = i == 0 ? p->K : (ptrdiff_t)m;
-        both[i]->all.values = fc_carve(&arena, size);
-        both[i]->all.at = fc_carve(&arena, size);
-        both[i]->all.first = fc_carve(&arena, size ? sizeof(ptrdiff_t) * N * (size_t)(both[i]->lists + 1) : 0);
-    }
+    f.ready.all.values = fc_carve(&arena, sizeof(real) * N * (size_t)f.ready.image);
+    f.ready.all.at = fc_carve(&arena, sizeof(real) * N * (size_t)f.ready.image);
+    f.ready.all.first = fc_carve(&arena, sizeof(ptrdiff_t) * N * (size_t)(p->K + 1));
     f.scratch = fc_carve(&arena, sizeof(real) * f.thread_scratch * (size_t)threads);
     f.for_weight = fc_carve(&arena, FC(plan_sparse)(p, 1, NULL, threads).bytes);
     f.for_x = fc_carve(&arena, want_grad_x ? FC(plan_sparse)(p, 0, NULL, threads).bytes : 0);
@@ -323,34 +328,33 @@ static int FC(sparse_pooled)(const fc_conv2d *p, const FC(pooled) *from, const r
     const ptrdiff_t few = FC(unpool_planes)(p);
     int finite = !grad_x || kernels.all_finite(weight, p->K * p->C * p->R * p->S);
     if (!finite) return 0;
-    const int team = fc_threads_for((4.0 * m + 20.0 * pooled) * p->N * p->K, FC_BYTES_PER_THREAD, threads);
+    const double work = (4.0 * m + 20.0 * pooled + (grad_x ? 0.05 * (double)w.T * w.channels * m : 0)) * p->N * p->K;
+    const int team = fc_threads_for(work, FC_BYTES_PER_THREAD, threads);
 #pragma omp parallel num_threads(team) if (team > 1) reduction(&& : finite)
     {
         real *scratch = f.scratch + (size_t)omp_get_thread_num() * f.thread_scratch, *masked = scratch + f.masked;
-#pragma omp for schedule(static)
+        const FC(sparse_scratch) s = FC(sparse_scratch_of)(p, &g);
+        if (grad_x) FC(pack_sparse)(p, &g, weight);
+#pragma omp for schedule(dynamic, 1)
         for (ptrdiff_t n = 0; n < p->N; n++) {
-            const FC(sparse_lists) to = FC(ready_of)(&f.of_planes, n);
+            const FC(sparse_lists) to = FC(ready_of)(p, &f.ready, n);
             to.first[0] = 0;
             for (ptrdiff_t k = 0, some; k < p->K; k += some) {
                 some = p->K - k < few ? p->K - k : few;
-                real *planes = scratch + (grad_x ? k * m : 0); /* grad_x wants the whole image after that */
-                const real *grad = FC(unpool)(p, from, n * p->K + k, some, masked, planes);
+                real *planes = scratch + (grad_x ? k * m : 0);
+                const real *grad = FC(unpool)(p, from, n * p->K + k, some, masked, planes); /* in the caller's mode */
                 finite = finite && kernels.all_finite(grad, some * pooled);
                 const fc_mode mode = fc_mode_enter();
                 FC(list_planes)(p, &w, planes, some, to.first + k, &to);
                 fc_mode_leave(mode);
             }
-            if (grad_x) {
-                const FC(sparse_lists) positions = FC(ready_of)(&f.of_positions, n);
-                const fc_mode mode = fc_mode_enter();
-                FC(list_positions)(p, &g, scratch, scratch + f.positions, &positions);
-                fc_mode_leave(mode);
-            }
             finite = finite && kernels.all_finite(x + n * x_image, x_image);
+            if (!grad_x) continue;
+            const fc_mode mode = fc_mode_enter();
+            FC(sparse_grad_x_image)(p, &g, &s, scratch, grad_x + n * x_image);
+            fc_mode_leave(mode);
         }
     }
-    if (!finite) return 0;
-    FC(sparse_grad_weight)(p, &w, &f.of_planes, NULL, x, grad_weight, threads);
-    if (grad_x) FC(sparse_grad_x)(p, &g, &f.of_positions, NULL, weight, grad_x, threads);
-    return 1;
+    if (finite) FC(sparse_grad_weight)(p, &w, &f.ready, NULL, x, grad_weight, threads);
+    return finite;
 }
