@@ -2,6 +2,7 @@
 
 `TABLE` is what side_by_side.py times: the convolutions of the six named networks (`fastconv.models`) at their batch
 sizes, layers of ResNet-50 at batch 8, batches of one, depthwise, grouped and dilated convolutions, and pools.
+`OTHERS` is what it times with --others: linear layers and steps of the optimisers.
 `CONVS`, `MAX_POOLS`, `AVG_POOLS`, `LINEARS` ... are what bench_<op>.py goes through.
 
 A label reads N x C x H x W -> K, kernel size, stride, padding, dilation, groups: ``8x3x224x224->64 k7s2p3``.
@@ -9,7 +10,7 @@ A label reads N x C x H x W -> K, kernel size, stride, padding, dilation, groups
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -114,6 +115,16 @@ class Linear:
     outputs: int
     bias: bool = True
 
+    passes: ClassVar[tuple[str, ...]] = ("forward", "grad_x", "grad_weight")
+
+    @property
+    def x_shape(self) -> Shape:
+        return self.N, self.inputs
+
+    @property
+    def y_shape(self) -> Shape:
+        return self.N, self.outputs
+
     @property
     def label(self) -> str:
         return f"{self.N}x{self.inputs}->{self.outputs}"
@@ -143,7 +154,36 @@ class Elements:
         return normal(rng, self.shape), normal(rng, self.shape)
 
 
-Case: TypeAlias = Conv | Pool
+@dataclass(frozen=True)
+class Update:
+    """One step of an optimiser over all parameters of a network."""
+
+    optimizer: str  # 'sgd', with momentum, or 'adam'
+    network: str
+
+    passes: ClassVar[tuple[str, ...]] = ("step",)
+
+    @property
+    def name(self) -> str:
+        return f"optimiser.{self.optimizer}"
+
+    @property
+    def label(self) -> str:
+        return f"{self.network}: {sum(int(np.prod(shape)) for shape in PARAMETERS[self.network])} parameters"
+
+    @property
+    def options(self) -> dict[str, float]:
+        """What the optimiser is made with, in fastconv and in PyTorch."""
+        return {"sgd": {"lr": 0.005, "momentum": 0.9}, "adam": {"lr": 0.001}}[self.optimizer]
+
+    def draw(self) -> tuple[list[Array], list[Array]]:
+        """The parameters and their gradients."""
+        rng = np.random.default_rng(0)
+        shapes = PARAMETERS[self.network]
+        return [normal(rng, shape) for shape in shapes], [normal(rng, shape) for shape in shapes]
+
+
+Case: TypeAlias = Conv | Pool | Linear | Update
 
 
 def normal(rng: np.random.Generator, shape: Shape) -> Array:
@@ -276,3 +316,8 @@ PARAMETERS: dict[str, tuple[Shape, ...]] = {
     "fast": ((24, 1, 5, 5), (24,), (32, 24, 3, 3), (32,), (256, 800), (256,), (10, 256), (10,)),
     "resnet": ((512, 512, 3, 3),),
 }
+
+OTHERS: tuple[Case, ...] = (
+    *(replace(case, name=f"linear.{case.name}") for case in LINEARS),
+    *(Update(optimizer, "cnn") for optimizer in ("sgd", "adam")),
+)

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cases import Array, Case, Conv, Pool
+from cases import Array, Case, Conv, Linear, Pool, Update
 from networks import Inference
 from training_data import EPOCH_IMAGES, IMAGES, first_weights, random_images
 
 import fastconv
-from fastconv import data, models, nn, training
+from fastconv import data, models, nn, optim, training
 
 
 class FastConv:
@@ -37,9 +37,15 @@ class FastConv:
     def call(self, case: Case | Inference, which: str) -> Callable[[], Any]:
         if isinstance(case, Inference):
             return _inference(case)
+        if isinstance(case, Update):
+            return _update(case)
+        if isinstance(case, Linear):
+            return _linear(case, which)
         return _conv(case, which) if isinstance(case, Conv) else _pool(case, which)
 
     def arrays(self, result: Any) -> list[Array]:
+        if isinstance(result, list):
+            return [parameter.data for parameter in result]
         return list(result) if isinstance(result, tuple) else [result]
 
     def train(self, network: str, batch_size: int, data_dir: Path | None, exact: bool) -> Run:
@@ -74,6 +80,28 @@ def _pool(case: Pool, which: str) -> Callable[[], Any]:
         return lambda: fastconv.max_pool2d(x, *window, return_indices=True)
     _, indices = fastconv.max_pool2d(x, *window, return_indices=True)
     return lambda: fastconv.max_pool2d_backward(grad_y, indices, shape)
+
+
+def _linear(case: Linear, which: str) -> Callable[[], Any]:
+    x, weight, bias, grad_y = case.draw()
+    if which == "forward":
+        return lambda: fastconv.linear(x, weight, bias)
+    i = ("grad_x", "grad_weight").index(which)
+    need = i == 0, i == 1, False
+    return lambda: fastconv.linear_backward(grad_y, x, weight, need=need)[i]
+
+
+def _update(case: Update) -> Callable[[], Any]:
+    parameters = [nn.Parameter(array) for array in case.draw()[0]]
+    for parameter, grad in zip(parameters, case.draw()[1], strict=True):
+        parameter.grad = grad
+    optimizer = {"sgd": optim.SGD, "adam": optim.Adam}[case.optimizer](parameters, **case.options)
+
+    def step() -> Any:
+        optimizer.step()
+        return parameters
+
+    return step
 
 
 class Run:

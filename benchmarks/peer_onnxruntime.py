@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-from cases import Array, Case, Conv
+from cases import Array, Case, Conv, Linear, Update
 from library import Training, Unsupported
 from networks import Inference, onnx_graph
 from onnx import TensorProto, helper, numpy_helper
@@ -37,20 +37,24 @@ class OnnxRuntime:
         if isinstance(case, Inference):
             nodes, result = onnx_graph(case)
             return self._session(nodes, case.draw(), case.weights(), {result: (np.float32, case.y_shape)})
-        if which != "forward":
+        if which != "forward" or isinstance(case, Update):
             raise Unsupported("ONNX Runtime does forward passes only")
         self.shape = case.x_shape
         x = case.draw()[0]
         outputs: dict[str, tuple[Any, tuple[int, ...]]] = {"y": (np.float32, case.y_shape)}
+        weights: dict[str, Array] = {}
+        if isinstance(case, Conv | Linear):
+            _, weight, bias, _ = case.draw()
+            weights = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
+        if isinstance(case, Linear):
+            node = helper.make_node("Gemm", ["x", *weights], ["y"], transB=1)
+            return self._session([node], x, weights, outputs)
         window: dict[str, Any] = {
             "kernel_shape": [case.kernel] * 2,
             "strides": [case.stride] * 2,
             "pads": [case.padding] * 4,
         }
-        weights: dict[str, Array] = {}
         if isinstance(case, Conv):
-            _, weight, bias, _ = case.draw()
-            weights = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
             window |= {"dilations": [case.dilation] * 2, "group": case.groups}
             operator = "Conv"
         elif case.kind == "max":

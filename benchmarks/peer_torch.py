@@ -1,12 +1,14 @@
 """PyTorch as side_by_side.py times it, in NCHW or in channels_last; see library.py.
 
-In channels_last all arrays are converted before the clock starts, and results stay as they come.
+In channels_last all arrays are converted before the clock starts, and results stay as they come.  Linear layers and
+optimisers have no images, so they are timed once, in NCHW.
 """
 
 from __future__ import annotations
 
 import os
 import platform
+import time
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -14,7 +16,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from cases import Array, Case, Conv, Pool
+from cases import Array, Case, Conv, Linear, Pool, Update
+from library import Unsupported
 from networks import Inference
 from torch_networks import OneHotSquaredError, build
 from training_data import EPOCH_IMAGES, IMAGES, first_weights, index_batches, random_images, read_mnist
@@ -38,7 +41,14 @@ class Torch:
     def call(self, case: Case | Inference, which: str) -> Callable[[], Any]:
         if isinstance(case, Inference):
             return self._inference(case)
-        call = self._conv(case, which) if isinstance(case, Conv) else self._pool(case, which)
+        if isinstance(case, Linear | Update) and self.channels_last:
+            raise Unsupported("there are no images: see NCHW")
+        if isinstance(case, Update):
+            return _update(case)
+        if isinstance(case, Linear):
+            call = _linear(case, which)
+        else:
+            call = self._conv(case, which) if isinstance(case, Conv) else self._pool(case, which)
 
         def without_grad() -> Any:
             with torch.no_grad():
@@ -47,7 +57,7 @@ class Torch:
         return without_grad
 
     def arrays(self, result: Any) -> list[Array]:
-        results = result if isinstance(result, tuple) else (result,)
+        results = result if isinstance(result, tuple | list) else (result,)
         return [one if isinstance(one, np.ndarray) else one.contiguous().numpy() for one in results]
 
     def train(self, network: str, batch_size: int, data_dir: Path | None, exact: bool) -> Run:
@@ -101,6 +111,47 @@ class Torch:
             return lambda: torch.nn.functional.max_pool2d(x, *window, return_indices=True)
         _, indices = torch.nn.functional.max_pool2d(x, *window, return_indices=True)
         return lambda: aten.max_pool2d_with_indices_backward(grad_y, x, *window, [1, 1], False, indices)
+
+
+def _linear(case: Linear, which: str) -> Callable[[], Any]:
+    x, weight, bias, grad_y = (None if array is None else torch.from_numpy(array) for array in case.draw())
+    if which == "forward":
+        return lambda: torch.nn.functional.linear(x, weight, bias)
+    return (lambda: torch.mm(grad_y, weight)) if which == "grad_x" else (lambda: torch.mm(grad_y.t(), x))
+
+
+WAYS = {"fused": {"fused": True}, "foreach": {"foreach": True}, "one by one": {"foreach": False}}
+WARM_STEPS, TRIAL_STEPS = 20, 100
+
+
+def _update(case: Update) -> Callable[[], Any]:
+    """A step in the fastest of PyTorch's ways, which are tried first."""
+
+    def seconds(way: str) -> float:
+        step, times = _stepper(case, way), []
+        for _ in range(WARM_STEPS + TRIAL_STEPS):
+            begin = time.perf_counter()
+            step()
+            times.append(time.perf_counter() - begin)
+        return sorted(times[WARM_STEPS:])[TRIAL_STEPS // 2]
+
+    return _stepper(case, min(WAYS, key=seconds))
+
+
+def _stepper(case: Update, way: str) -> Callable[[], Any]:
+    arrays, grads = case.draw()
+    parameters = [torch.nn.Parameter(torch.from_numpy(array)) for array in arrays]
+    for parameter, grad in zip(parameters, grads, strict=True):
+        parameter.grad = torch.from_numpy(grad)
+    make = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[case.optimizer]
+    optimizer = make(parameters, **case.options, **WAYS[way])
+    results = [parameter.detach() for parameter in parameters]
+
+    def step() -> Any:
+        optimizer.step()
+        return results
+
+    return step
 
 
 class Run:

@@ -1,8 +1,9 @@
-"""How side_by_side.py shows what it measured: tables, a summary in ratios, and a plot.
+"""How side_by_side.py shows what it measured: tables, and a summary in ratios.
 
 A row is {"case", "label", "pass", "seconds": {library: {"median", "min"}}}.  An epoch has "network" and "batch_size"
 instead, and "memory": {library: {"training", "evaluation"}}, peaks in bytes.
 ratio = median of the fastest peer / median of fastconv: above 1, fastconv is ahead.
+A row of the scaling has numbers of threads in place of libraries.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ HEADS = {
     "onnxruntime": "ONNX Runtime",
     "openvino": "OpenVINO",
 }
+POOLS = ("max-pool", "avg-pool")
+OTHERS = ("linear", "optimiser")
 WIDTH = 19
 
 
@@ -47,16 +50,21 @@ def op_line(row: dict[str, Any], libraries: Sequence[str]) -> str:
 
 
 def op_summary(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Geometric mean, worst row and rows ahead, for all rows and for each kind; then beside each peer."""
+    """Geometric mean, worst row and rows ahead, for all rows, the pools and each kind; then beside each peer.
+
+    Linear layers and optimisers are kinds of their own, which "all" leaves out.
+    """
     if all(ratio(row) is None for row in rows):
         return ["# no ratios: there is no peer"]
     lines = [f"{'':<26}{'rows':>5}{'geometric mean':>16}{'ahead':>12}   worst row"]
-    kinds = {"all": list(rows)}
+    table = [row for row in rows if kind_of(row) not in OTHERS]
+    kinds = {"all": table, "pools": [row for row in table if kind_of(row) in POOLS]}
+    kinds["linear"] = [row for row in rows if kind_of(row) == "linear"]
     for row in rows:
-        kinds.setdefault(f"{_kind(row)} {row['pass']}", []).append(row)
+        kinds.setdefault(f"{kind_of(row)} {row['pass']}", []).append(row)
     lines += [line for kind, members in kinds.items() for line in _summary(kind, members, None)]
     for peer in HEADS:
-        lines += _summary(f"all, {HEADS[peer]}", rows, peer)
+        lines += _summary(f"all, {HEADS[peer]}", table, peer)
         lines += _summary(f"max-pool forward, {HEADS[peer]}", kinds.get("max-pool forward", []), peer)
     return lines
 
@@ -70,21 +78,48 @@ def _summary(title: str, rows: Iterable[dict[str, Any]], peer: str | None) -> li
     worst, row = min(ratios, key=lambda pair: pair[0])
     return [
         f"{title:<32} {len(values):>4} {geometric_mean(values):>10.2f} {f'{ahead} of {len(values)}':>12}"
-        f"   {worst:.2f}  {row['case']} {_pass(row)}"
+        f"   {worst:.2f}  {row['case']} {pass_of(row)}"
     ]
 
 
-def _pass(row: dict[str, Any]) -> str:
+def pass_of(row: dict[str, Any]) -> str:
     """What tells rows of one case apart."""
-    return str(row["label"] if _kind(row) == "inference" else row["pass"])
+    return str(row["label"] if kind_of(row) == "inference" else row["pass"])
 
 
 def geometric_mean(values: Sequence[float]) -> float:
     return math.exp(statistics.fmean(map(math.log, values)))
 
 
-def _kind(row: dict[str, Any]) -> str:
-    return next((kind for kind in ("max-pool", "avg-pool", "inference") if row["case"].startswith(kind)), "conv2d")
+def kind_of(row: dict[str, Any]) -> str:
+    return next((kind for kind in (*POOLS, *OTHERS, "inference") if row["case"].startswith(kind)), "conv2d")
+
+
+# -- scaling -----------------------------------------------------------------------------------------------------------
+
+
+def scaling_head(threads: int) -> str:
+    heads = "".join(f"{head:>{WIDTH}}" for head in ("1 thread", f"{threads} threads"))
+    return f"{'fastconv, ms: median (min)':<64}{heads}{'ratio':>8}"
+
+
+def scaling_line(row: dict[str, Any]) -> str:
+    cells = "".join(f"{_cell(timing, 1e3):>{WIDTH}}" for timing in row["seconds"].values())
+    return f"{row['case']:<23}{row['label']:<29}{row['pass']:<12}{cells}{_ratio(scaling(row)):>8}"
+
+
+def scaling_summary(rows: Sequence[dict[str, Any]]) -> list[str]:
+    worst = min(rows, key=scaling)
+    return [
+        f"one thread's time / that of {list(worst['seconds'])[1]}: geometric mean "
+        f"{geometric_mean([scaling(row) for row in rows]):.2f} over {len(rows)} rows, "
+        f"worst {scaling(worst):.2f}  {worst['case']} {pass_of(worst)}"
+    ]
+
+
+def scaling(row: dict[str, Any]) -> float:
+    one, several = (timing["median"] for timing in row["seconds"].values())
+    return float(one / several)
 
 
 # -- epochs ------------------------------------------------------------------------------------------------------------
@@ -128,39 +163,3 @@ def _number(value: float) -> str:
 
 def _ratio(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
-
-
-# -- plot --------------------------------------------------------------------------------------------------------------
-
-
-def plot(result: dict[str, Any], path: str) -> None:
-    """A bar for each row: how many times as fast as the best peer.  Needs matplotlib."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    bars = [(f"{row['network']} epoch", ratio(row), "tab:green") for row in result["epochs"]]
-    colours = {"conv2d": "tab:blue", "max-pool": "tab:orange", "avg-pool": "tab:red", "inference": "tab:purple"}
-    bars += [(f"{row['case']} {_pass(row)}", ratio(row), colours[_kind(row)]) for row in result["rows"]]
-    shown = [(name, value, colour) for name, value, colour in bars if value is not None]
-    if not shown:
-        raise ValueError("there are no ratios to plot: fastconv and a peer are both needed")
-    names, values, shades = zip(*shown, strict=True)
-    figure, axes = pyplot.subplots(figsize=(8, 1.5 + 0.17 * len(shown)), layout="constrained")
-    axes.barh(range(len(shown)), [value - 1 for value in values], left=1, color=shades, height=0.7)
-    axes.set_yticks(range(len(shown)), names, fontsize=7)
-    axes.invert_yaxis()
-    axes.margins(y=0.005)
-    axes.set_xscale("log", base=2)
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.axvline(1, color="black", linewidth=1)
-    axes.grid(axis="x", alpha=0.3)
-    libraries = ", ".join(
-        dict.fromkeys(entry["library"] for name, entry in result["libraries"].items() if name != OURS)
-    )
-    machine = result["machine"]
-    axes.set_xlabel(f"times as fast as the best of {libraries}")
-    axes.set_title(f"fastconv on {machine['cpu']}, {machine['threads']} threads, {machine['isa']}", fontsize=9)
-    figure.savefig(path, dpi=150)
-    pyplot.close(figure)

@@ -4,14 +4,18 @@
     python benchmarks/side_by_side.py --torch-python PATH --cases 'resnet.*forward'
     python benchmarks/side_by_side.py --torch-python PATH --epoch cnn,keras   # an epoch of training
     python benchmarks/side_by_side.py --torch-python PATH --inference         # whole networks, forward
+    python benchmarks/side_by_side.py --torch-python PATH --others            # linear layers, optimisers
+    python benchmarks/side_by_side.py --scaling                               # fastconv alone: 1 and 2 threads
     python benchmarks/side_by_side.py --torch-python PATH --check --repeat 0  # do their results agree?
+    python benchmarks/side_by_side.py --torch-python PATH --cases . --epoch all --plot FILE.png   # and a picture
     python benchmarks/side_by_side.py --replay FILE.json --plot FILE.png      # show an earlier run again
 
 Peers: PyTorch in NCHW and in channels_last (its arrays converted beforehand, glibc told to keep freed memory), and ONNX
 Runtime's forward passes where onnxruntime and onnx can be imported; OpenVINO where that and onnx can, for --inference.
 The libraries take turns in many short rounds; one
 works while the others' threads sleep.  Reported are median and minimum over all rounds, and the ratio of the fastest
-peer's median to fastconv's: above 1, fastconv is ahead.
+peer's median to fastconv's: above 1, fastconv is ahead.  With --scaling, one thread and several take turns instead, and
+the ratio is that of their medians.
 """
 
 from __future__ import annotations
@@ -28,20 +32,23 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+import plot
 import report
-from cases import TABLE, Case
+from cases import OTHERS, TABLE, Case
 from networks import INFERENCES, Inference
 from processes import ISA_VARIABLES, Neighbours, Process, WorkerError
 from training_data import BATCH_SIZES, EPOCH_IMAGES, IMAGES
 
+Turn = TypeVar("Turn")
 EPOCH_NETWORKS = ("cnn", "keras", "dropout", "fast", "scratch")
 CHECK_STEPS = 5
 WARM_UP_STEPS, SETTLE_STEPS = 10, 3  # untimed steps of a new network, and at the start of each round
 QUIET = 0.1  # CPUs that other processes may keep busy
 PEAK_STEPS = 100  # the peak is reached in the first few
+SCALING_ROWS = r"^resnet\."
 
 
 def main() -> int:
@@ -62,7 +69,7 @@ def main() -> int:
     if options.json:
         Path(options.json).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     if options.plot:
-        report.plot(result, options.plot)
+        plot.draw(result, options.plot)
     for failure in result["disagreements"]:
         print(f"DISAGREE  {failure}")
     return 1 if result["disagreements"] else 0
@@ -81,6 +88,8 @@ def _options() -> argparse.Namespace:
     )
     add("--cases", metavar="REGEX", help="only rows whose 'name label pass' matches")
     add("--inference", action="store_true", help="time whole networks forward; ops and epochs only if asked for")
+    add("--others", action="store_true", help="time linear layers and optimisers; not in the table of all ops")
+    add("--scaling", action="store_true", help="time fastconv alone, with 1 and --threads threads (resnet.* rows)")
     add("--epoch", metavar="NETS", help="time an epoch of these networks, by commas, or 'all'; ops only with --cases")
     add("--batch-size", type=int, help="of the epochs (each network's own)")
     add("--steps", type=int, default=60, help="steps a round of an epoch, scaled to the whole (%(default)s)")
@@ -95,6 +104,12 @@ def _options() -> argparse.Namespace:
     add("--plot", metavar="FILE.png", help="draw the ratios (needs matplotlib)")
     add("--replay", metavar="FILE.json", help="show an earlier run instead of measuring")
     options = parser.parse_args()
+    if options.inference and options.others:
+        parser.error("--inference and --others are tables of their own: one at a time")
+    if options.scaling and (options.epoch or options.check or options.plot):
+        parser.error("--scaling times operations, without a peer: there is no --epoch, --check or --plot of that")
+    if options.scaling and options.threads < 2:
+        parser.error("--scaling needs at least 2 --threads")
     options.onnxruntime_python = options.onnxruntime_python or options.torch_python
     options.openvino_python = options.openvino_python or options.torch_python
     options.peers = options.peers.split(",") if options.peers else []
@@ -121,13 +136,15 @@ def _options() -> argparse.Namespace:
 
 
 def _measure(options: argparse.Namespace) -> dict[str, Any]:
+    table = INFERENCES if options.inference else OTHERS if options.others else TABLE
+    pattern = options.cases or (SCALING_ROWS if options.scaling and table is TABLE else "")
     rows: list[tuple[Case | Inference, str]] = [
         (case, which)
-        for case in (INFERENCES if options.inference else TABLE)
+        for case in table
         for which in case.passes
-        if not options.cases or re.search(options.cases, f"{case.name} {case.label} {which}")
+        if re.search(pattern, f"{case.name} {case.label} {which}")
     ]
-    if options.networks and not options.cases and not options.inference:
+    if options.networks and not options.cases and table is TABLE:
         rows = []
     elif not rows:
         sys.exit(f"--cases: no row matches {options.cases!r}")
@@ -137,11 +154,14 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
             "machine": _machine(options, processes),
             "libraries": {process.name: process.description for process in processes},
             "rows": [],
+            "scaling": [],
             "epochs": [],
             "disagreements": [],
         }
         print("\n".join(_heading(result)))
-        if rows:
+        if options.scaling:
+            _measure_scaling(options, processes[0], rows, result)
+        elif rows:
             _measure_ops(options, processes, rows, result)
         if options.networks:
             _measure_epochs(options, processes, result)
@@ -153,10 +173,12 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
 def _start(options: argparse.Namespace) -> list[Process]:
     """A process for each library; peers that are not installed are left out, and said to be."""
     processes = [_process(options, "fastconv")]
-    for name in options.peers:
+    for name in () if options.scaling else options.peers:
         graphs = name in ("onnxruntime", "openvino")
         needed = [name, "onnx"] if graphs else ["torch"]
         if name == "openvino" and not options.inference:
+            continue
+        if name == "torch-channels_last" and options.others and not options.networks:
             continue
         if graphs and options.isa:
             print(f"# without {report.HEADS[name]}: it cannot be held to an instruction set")
@@ -167,9 +189,9 @@ def _start(options: argparse.Namespace) -> list[Process]:
     return processes
 
 
-def _process(options: argparse.Namespace, name: str, keep_memory: bool = True) -> Process:
+def _process(options: argparse.Namespace, name: str, keep_memory: bool = True, threads: int | None = None) -> Process:
     python = _python(options, name)
-    return Process(name, python, options.threads, options.isa, options.precision, keep_memory)
+    return Process(name, python, threads or options.threads, options.isa, options.precision, keep_memory)
 
 
 def _python(options: argparse.Namespace, name: str) -> str:
@@ -232,31 +254,60 @@ def _measure_ops(
             ready = []
             for process in processes:
                 arrays = str(Path(folder, f"{process.name}.npz")) if options.check else None
-                answer = process.ask(
-                    "prepare",
-                    case=case.name,
-                    label=case.label,
-                    which=which,
-                    seconds=options.round_seconds,
-                    arrays=arrays,
-                )
-                if "unsupported" not in answer:
+                if _prepare(options, process, case, which, arrays):
                     ready.append(process)
             if options.check:
                 names_ready = [process.name for process in ready]
                 result["disagreements"] += _disagreements(
                     folder, names_ready, f"{case.name} {case.label} {which}", options
                 )
-        samples: dict[str, list[float]] = {process.name: [] for process in ready}
-        for number in range(15 if options.repeat is None else options.repeat):
-            for process in _rotated(ready, number):
-                samples[process.name] += process.ask("time")["seconds"]
-        seconds = {name: report.timing(values) for name, values in samples.items() if values}
+        timings = _in_turn(options, ready)
+        seconds = {process.name: timing for process, timing in zip(ready, timings, strict=True) if timing}
         row = {"case": case.name, "label": case.label, "pass": which, "seconds": seconds}
         result["rows"].append(row)
         print(report.op_line(row, names), flush=True)
     if options.repeat != 0:
         print("\n" + "\n".join(report.op_summary(result["rows"])))
+
+
+def _prepare(
+    options: argparse.Namespace, process: Process, case: Case | Inference, which: str, arrays: str | None
+) -> bool:
+    """Have a process ready for a row; False if its library does not do that."""
+    answer = process.ask(
+        "prepare", case=case.name, label=case.label, which=which, seconds=options.round_seconds, arrays=arrays
+    )
+    return "unsupported" not in answer
+
+
+def _in_turn(options: argparse.Namespace, processes: Sequence[Process]) -> list[dict[str, float]]:
+    """Median and minimum of each process on the row that it is ready for; empty after no rounds."""
+    samples: list[list[float]] = [[] for _ in processes]
+    turns = list(zip(processes, samples, strict=True))
+    for number in range(15 if options.repeat is None else options.repeat):
+        for process, seconds in _rotated(turns, number):
+            seconds += process.ask("time")["seconds"]
+    return [report.timing(seconds) if seconds else {} for seconds in samples]
+
+
+def _measure_scaling(
+    options: argparse.Namespace,
+    several: Process,
+    rows: Sequence[tuple[Case | Inference, str]],
+    result: dict[str, Any],
+) -> None:
+    """fastconv with one thread and with several, in turn."""
+    print("\n" + report.scaling_head(options.threads))
+    with _process(options, "fastconv", threads=1) as one:
+        for case, which in rows:
+            for process in (one, several):
+                _prepare(options, process, case, which, None)
+            timings = _in_turn(options, (one, several))
+            seconds = dict(zip(("1", str(options.threads)), timings, strict=True))
+            row = {"case": case.name, "label": case.label, "pass": which, "seconds": seconds}
+            result["scaling"].append(row)
+            print(report.scaling_line(row), flush=True)
+    print("\n" + "\n".join(report.scaling_summary(result["scaling"])))
 
 
 def _disagreements(folder: str, names: Sequence[str], what: str, options: argparse.Namespace) -> list[str]:
@@ -280,10 +331,10 @@ def _disagreements(folder: str, names: Sequence[str], what: str, options: argpar
     return failures
 
 
-def _rotated(processes: Sequence[Process], by: int) -> list[Process]:
+def _rotated(turns: Sequence[Turn], by: int) -> list[Turn]:
     """Another library begins each round."""
-    by %= len(processes)
-    return [*processes[by:], *processes[:by]]
+    by %= len(turns)
+    return [*turns[by:], *turns[:by]]
 
 
 # -- epochs ------------------------------------------------------------------------------------------------------------
@@ -358,11 +409,14 @@ def _measure_memory(options: argparse.Namespace, names: Sequence[str], result: d
 
 
 def _show(result: dict[str, Any]) -> None:
-    names = list(result["libraries"])
+    names, machine = list(result["libraries"]), result["machine"]
     lines = _heading(result)
     if result["rows"]:
         lines += ["", report.op_head(names), *(report.op_line(row, names) for row in result["rows"])]
         lines += ["", *report.op_summary(result["rows"])]
+    if result.get("scaling"):
+        lines += ["", report.scaling_head(machine["threads"]), *map(report.scaling_line, result["scaling"])]
+        lines += ["", *report.scaling_summary(result["scaling"])]
     names = [name for name in names if name not in ("onnxruntime", "openvino")]
     if result["epochs"]:
         lines += ["", report.epoch_head(names), *(report.epoch_line(row, names) for row in result["epochs"])]

@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cases import TABLE
+from cases import OTHERS, TABLE
 from library import LIBRARIES, Library, Training, Unsupported
 from networks import INFERENCES
 
@@ -53,7 +53,7 @@ class Worker:
     def prepare(self, case: str, label: str, which: str, seconds: float, arrays: str | None) -> dict[str, Any]:
         self.timed = None
         gc.collect()
-        chosen = next(one for one in (*TABLE, *INFERENCES) if (one.name, one.label) == (case, label))
+        chosen = next(one for one in (*TABLE, *OTHERS, *INFERENCES) if (one.name, one.label) == (case, label))
         try:
             self.timed = self.library.call(chosen, which)
         except Unsupported as error:

@@ -34,6 +34,13 @@ class Explanation(NamedTuple):
         Bytes of scratch memory, with the threads of now.
     sparse : bool
         Whether this gradient multiplies only what is not zero when most of grad_y is zero, as behind max pools.
+
+    Examples
+    --------
+    >>> import fastconv
+    >>> explained = fastconv.explain_conv2d((8, 144, 56, 56), (144, 1, 3, 3), padding=1, groups=144)
+    >>> explained["grad_weight"].algorithm
+    'depthwise'
     """
 
     algorithm: str

@@ -4,7 +4,7 @@
 
 /* From the shape: few input channels, whose y is large beside x and the weights; or Winograd with pooling. */
 static int FC(fuses)(const fc_conv2d *p, const fc_epilogue *e) {
-    if (p->N == 0 || p->groups != 1 || (e->pool && (p->OH < 2 || p->OW < 2))) return 0;
+    if (p->N == 0 || p->groups != 1 || p->R * p->S == 1 || (e->pool && (p->OH < 2 || p->OW < 2))) return 0;
     const fc_algorithm chosen = FC(choose_forward)(p);
     return chosen == FC_BY_POSITIONS || (chosen == FC_BY_WINOGRAD && e->pool);
 }

@@ -177,17 +177,22 @@ static void FC(winograd_pooled)(const FC(correlation) *q, const FC(winograd_plan
 
 /* -- the schedules ---------------------------------------------------------------------------------------------------- */
 
-/* Few weights.  Called by every thread of a team. */
-static void FC(winograd_few)(const FC(correlation) *q, const FC(blocks) *b, const FC(winograd_plan) *f, const real *x,
-                             const FC(weights) *w, const real *bias, real *y) {
-    real *xs = f->scratch + (size_t)omp_get_thread_num() * f->part;
-    real *v = xs + f->x_part, *m = v + f->v_part, *ys = m + f->m_part, *slice = ys + f->y_part;
-    const ptrdiff_t all = q->images * q->groups, sets = (all + f->together - 1) / f->together;
-#pragma omp for schedule(static)
-    for (ptrdiff_t i = 0; i < q->groups * b->blocks; i++) {
+/* Few weights: all of them.  Called by every thread of a team. */
+static void FC(winograd_all_u)(const FC(blocks) *b, const FC(winograd_plan) *f, const FC(weights) *w, ptrdiff_t groups) {
+    real *slice = f->scratch + (size_t)omp_get_thread_num() * f->part + f->x_part + f->v_part + f->m_part + f->y_part;
+#pragma omp for schedule(static) nowait
+    for (ptrdiff_t i = 0; i < groups * b->blocks; i++) {
         const ptrdiff_t g = i / b->blocks, block = i % b->blocks;
-        FC(winograd_u)(w, b, f, g, block, slice, f->u + g * f->planes * f->u_plane + block * b->width * q->C);
+        FC(winograd_u)(w, b, f, g, block, slice, f->u + g * f->planes * f->u_plane + block * b->width * w->C);
     }
+}
+
+/* Few weights: all images.  Called by every thread of a team. */
+static void FC(winograd_few)(const FC(correlation) *q, const FC(blocks) *b, const FC(winograd_plan) *f, const real *x,
+                             const real *bias, real *y) {
+    real *xs = f->scratch + (size_t)omp_get_thread_num() * f->part;
+    real *v = xs + f->x_part, *m = v + f->v_part, *ys = m + f->m_part;
+    const ptrdiff_t all = q->images * q->groups, sets = (all + f->together - 1) / f->together;
 #pragma omp for schedule(dynamic, 1)
     for (ptrdiff_t task = 0; task < sets * f->bands; task++) {
         const ptrdiff_t first = task / f->bands * f->together, i0 = task % f->bands * f->band;
@@ -271,13 +276,15 @@ static int FC(winograd)(const FC(correlation) *q, const FC(blocks) *b, const FC(
 #pragma omp parallel num_threads(team) if (team > 1)
     {
         const fc_mode mode = fc_mode_enter();
-#pragma omp for schedule(static) reduction(|| : beyond)
+#pragma omp for schedule(static) reduction(|| : beyond) nowait
         for (ptrdiff_t n = 0; n < q->images; n++) {
             f->beyond[n] = !kernels.all_within(x + n * image, image, FC(WINOGRAD_LIMIT));
             beyond = beyond || f->beyond[n];
         }
+        if (!f->many) FC(winograd_all_u)(b, f, w, q->groups);
+#pragma omp barrier
         const int go = !(beyond && q->after); /* with an epilogue it is all or nothing */
-        if (go && !f->many) FC(winograd_few)(q, b, f, x, w, bias, y);
+        if (go && !f->many) FC(winograd_few)(q, b, f, x, bias, y);
         for (ptrdiff_t n = 0; go && f->many && n < q->images; n += f->round)
             FC(winograd_many)(q, b, f, n, q->images - n < f->round ? q->images - n : f->round, x, w, bias, y);
         fc_mode_leave(mode);

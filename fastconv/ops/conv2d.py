@@ -78,9 +78,11 @@ def conv2d(
     depend on the number of threads, nor that of one image on the other images of the batch.
 
     An element that is a sum of n products is within ``(4 + sqrt(n)) * eps * sum |x| |weight|`` of exact.  3x3 filters
-    with stride and dilation 1 and at least 16 channels in and out are computed by Winograd's F(2x2, 3x3): on ordinary
-    data they keep that bound too; where the taps of a filter are of very different sizes, each counts as the largest of
-    its filter and channel.  Small integers give exact results either way.
+    with stride 1 and at least 16 channels in and out are computed by Winograd's F(2x2, 3x3): on ordinary data they keep
+    that bound too; where the taps of a filter are of very different sizes, each counts as the largest of its filter and
+    channel.  Small integers give exact results either way.  ``set_float32_precision("high")`` permits F(4x4, 3x3),
+    which is faster and within ``40 * eps * sum |x| |weight|`` on ordinary data.  `explain_conv2d` tells which algorithm
+    is used.
 
     References
     ----------
@@ -197,6 +199,12 @@ def conv2d_backward(
     ------
     ShapeError, TypeError
         As conv2d; also if grad_y does not have the shape of its result.
+
+    Notes
+    -----
+    The bounds are those of `conv2d`, n being the number of products in a gradient's sum.  Where most of grad_y is zero,
+    as behind a max pool and a ReLU, only what is not zero is multiplied: which sums are formed, and so the last bits,
+    may depend on how many zeros there are, but never on the number of threads.
 
     Examples
     --------
