@@ -35,6 +35,12 @@ size_t fc_conv2d_pooled_grad_workspace(const fc_conv2d *p, fc_dtype dtype, int t
 void fc_conv2d_pooled_grad(const fc_conv2d *p, fc_dtype dtype, const void *grad_y, const void *y, const uint8_t *winners, void *grad, void *grad_bias, void *workspace, int threads) {
     FOR_DTYPE(conv2d_pooled_grad, p, grad_y, y, winners, grad, grad_bias, workspace, threads);
 }
+size_t fc_conv2d_pooled_backward_workspace(const fc_conv2d *p, fc_dtype dtype, int want_grad_x, int threads) {
+    return FOR_DTYPE(conv2d_pooled_backward_workspace, p, want_grad_x, threads);
+}
+int fc_conv2d_pooled_backward(const fc_conv2d *p, fc_dtype dtype, const void *grad_y, const void *y, const uint8_t *winners, const void *x, const void *weight, void *grad_x, void *grad_weight, void *grad_bias, void *workspace, int threads) {
+    return FOR_DTYPE(conv2d_pooled_backward, p, grad_y, y, winners, x, weight, grad_x, grad_weight, grad_bias, workspace, threads);
+}
 size_t fc_conv2d_grad_x_workspace(const fc_conv2d *p, fc_dtype dtype, int threads) {
     return FOR_DTYPE(conv2d_grad_x_workspace, p, threads);
 }

@@ -60,6 +60,13 @@ int fc_conv2d_fused(const fc_conv2d *p, const fc_epilogue *e, fc_dtype dtype, co
 size_t fc_conv2d_pooled_grad_workspace(const fc_conv2d *p, fc_dtype dtype, int threads);
 void fc_conv2d_pooled_grad(const fc_conv2d *p, fc_dtype dtype, const void *grad_y, const void *y, const uint8_t *winners,
                            void *grad, void *grad_bias, void *workspace, int threads);
+/* All the way back, from the gradient of y after pooling and ReLU, where that of the convolution's own result need not be
+ * written down.  grad_x and grad_bias may be NULL.  1 when done, with the bits of fc_conv2d_pooled_grad and then each
+ * gradient; 0, with the results undefined, when it is to be done so.  A workspace of 0 bytes means the latter. */
+size_t fc_conv2d_pooled_backward_workspace(const fc_conv2d *p, fc_dtype dtype, int want_grad_x, int threads);
+int fc_conv2d_pooled_backward(const fc_conv2d *p, fc_dtype dtype, const void *grad_y, const void *y,
+                              const uint8_t *winners, const void *x, const void *weight, void *grad_x,
+                              void *grad_weight, void *grad_bias, void *workspace, int threads);
 size_t fc_conv2d_grad_x_workspace(const fc_conv2d *p, fc_dtype dtype, int threads);
 void fc_conv2d_grad_x(const fc_conv2d *p, fc_dtype dtype, const void *grad_y, const void *weight, void *grad_x,
                       void *workspace, int threads);

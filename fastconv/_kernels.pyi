@@ -52,6 +52,20 @@ def quick_conv2d_pooled(
 def quick_conv2d_pooled_grad(
     grad_y: Any, y: Any, winners: Any, before: tuple[int, ...], want_bias: bool
 ) -> tuple[NDArray[Any], NDArray[Any] | None] | None: ...
+def quick_conv2d_pooled_backward(
+    grad_y: Any,
+    y: Any,
+    winners: Any,
+    before: tuple[int, ...],
+    x: Any,
+    weight: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: Any,
+    want_x: bool,
+    want_bias: bool,
+) -> tuple[NDArray[Any] | None, NDArray[Any], NDArray[Any] | None] | None: ...
 def quick_conv2d_backward(
     grad_y: Any, x: Any, weight: Any, stride: Any, padding: Any, dilation: Any, groups: Any, need: Any
 ) -> tuple[NDArray[Any] | None, NDArray[Any] | None, NDArray[Any] | None] | None: ...

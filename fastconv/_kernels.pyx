@@ -96,6 +96,9 @@ cdef extern from "fastconv.h" nogil:
     size_t fc_conv2d_pooled_grad_workspace(const fc_conv2d *, fc_dtype, int)
     void fc_conv2d_pooled_grad(const fc_conv2d *, fc_dtype, void *grad_y, void *y, uint8_t *winners, void *grad,
                                void *grad_bias, void *workspace, int)
+    size_t fc_conv2d_pooled_backward_workspace(const fc_conv2d *, fc_dtype, int want_grad_x, int)
+    int fc_conv2d_pooled_backward(const fc_conv2d *, fc_dtype, void *grad_y, void *y, uint8_t *winners, void *x,
+                                  void *weight, void *grad_x, void *grad_weight, void *grad_bias, void *workspace, int)
     size_t fc_conv2d_grad_x_workspace(const fc_conv2d *, fc_dtype, int)
     void fc_conv2d_grad_x(const fc_conv2d *, fc_dtype, void *grad_y, void *weight, void *grad_x, void *workspace, int)
     size_t fc_conv2d_grad_weight_workspace(const fc_conv2d *, fc_dtype, int)

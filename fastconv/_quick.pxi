@@ -233,6 +233,23 @@ def quick_conv2d_pooled(x, weight, bias, stride, padding, dilation, groups, bint
     return (y, winners, before) if done else None
 
 
+cdef bint read_pooled(object grad_y, object y, object winners, np.npy_intp *before) noexcept:
+    """Whether these are what comes back to conv2d, 2x2 max pooling and perhaps relu; `before`: shape of conv2d's result."""
+    cdef np.npy_intp pooled[4]
+    cdef int i
+    for i in range(4):
+        pooled[i] = before[i]
+        if before[i] < 1:
+            return False
+    pooled[2], pooled[3] = before[2] // 2, before[3] // 2
+    if not is_plain(grad_y) or not has_shape(<np.ndarray> grad_y, 4, pooled):
+        return False
+    if y is not None and (not is_plain_like(y, <np.ndarray> grad_y) or not has_shape(<np.ndarray> y, 4, pooled)):
+        return False
+    return np.PyArray_CheckExact(winners) and np.PyArray_ISCARRAY_RO(<np.ndarray> winners) and np.PyArray_TYPE(
+        <np.ndarray> winners) == np.NPY_UINT8 and has_shape(<np.ndarray> winners, 4, pooled)
+
+
 def quick_conv2d_pooled_grad(grad_y, y, winners, tuple before, bint want_bias):
     """Back through quick_conv2d_pooled as far as conv2d's result: (its gradient, grad_bias or None).
 
@@ -240,21 +257,12 @@ def quick_conv2d_pooled_grad(grad_y, y, winners, tuple before, bint want_bias):
     """
     cdef fc_conv2d p
     cdef np.npy_intp dims[4]
-    cdef np.npy_intp pooled[4]
     cdef int i
     if len(before) != 4:
         return None
     for i in range(4):
-        dims[i] = pooled[i] = before[i]
-        if dims[i] < 1:
-            return None
-    pooled[2], pooled[3] = dims[2] // 2, dims[3] // 2
-    if not is_plain(grad_y) or not has_shape(<np.ndarray> grad_y, 4, pooled):
-        return None
-    if y is not None and (not is_plain_like(y, <np.ndarray> grad_y) or not has_shape(<np.ndarray> y, 4, pooled)):
-        return None
-    if not np.PyArray_CheckExact(winners) or not np.PyArray_ISCARRAY_RO(<np.ndarray> winners) or np.PyArray_TYPE(
-            <np.ndarray> winners) != np.NPY_UINT8 or not has_shape(<np.ndarray> winners, 4, pooled):
+        dims[i] = before[i]
+    if not read_pooled(grad_y, y, winners, dims):
         return None
     p.N, p.K, p.OH, p.OW = dims[0], dims[1], dims[2], dims[3]
     cdef int num = np.PyArray_TYPE(<np.ndarray> grad_y), threads = _threads
@@ -271,6 +279,47 @@ def quick_conv2d_pooled_grad(grad_y, y, winners, tuple before, bint want_bias):
         fc_conv2d_pooled_grad(&p, t, gyp, yp, wp, gp, bp, w, threads)
     fc_free(w)
     return grad, grad_bias
+
+
+def quick_conv2d_pooled_backward(grad_y, y, winners, tuple before, x, weight, stride, padding, dilation, groups,
+                                 bint want_x, bint want_bias):
+    """All the way back through quick_conv2d_pooled, where conv2d's own gradient need not be written down.
+
+    (grad_x or None, grad_weight, grad_bias or None); y and before as in quick_conv2d_pooled_grad.
+    """
+    cdef fc_conv2d p
+    cdef np.npy_intp dims[4]
+    cdef int i
+    if not read_conv2d(x, weight, stride, padding, dilation, groups, &p, dims) or len(before) != 4:
+        return None
+    for i in range(4):
+        if <np.npy_intp> before[i] != dims[i]:
+            return None
+    if np.PyArray_NDIM(<np.ndarray> x) != 4 or not is_plain_like(grad_y, <np.ndarray> x) or not read_pooled(
+            grad_y, y, winners, dims):
+        return None
+    cdef int num = np.PyArray_TYPE(<np.ndarray> x), threads = _threads
+    cdef fc_dtype t = FC_F32 if num == np.NPY_FLOAT else FC_F64
+    cdef size_t size = fc_conv2d_pooled_backward_workspace(&p, t, want_x, threads)
+    if size == 0:
+        return None
+    cdef np.ndarray grad_x = new_like(<np.ndarray> x) if want_x else None
+    cdef np.ndarray grad_weight = new_like(<np.ndarray> weight)
+    cdef np.ndarray grad_bias = new_array(1, dims + 1, num) if want_bias else None
+    cdef void *w = scratch(size)
+    cdef void *gyp = np.PyArray_DATA(<np.ndarray> grad_y)
+    cdef void *yp = NULL if y is None else np.PyArray_DATA(<np.ndarray> y)
+    cdef uint8_t *winp = <uint8_t *> np.PyArray_DATA(<np.ndarray> winners)
+    cdef void *xp = np.PyArray_DATA(<np.ndarray> x)
+    cdef void *wp = np.PyArray_DATA(<np.ndarray> weight)
+    cdef void *gxp = np.PyArray_DATA(grad_x) if want_x else NULL
+    cdef void *gwp = np.PyArray_DATA(grad_weight)
+    cdef void *gbp = np.PyArray_DATA(grad_bias) if want_bias else NULL
+    cdef int done
+    with nogil:
+        done = fc_conv2d_pooled_backward(&p, t, gyp, yp, winp, xp, wp, gxp, gwp, gbp, w, threads)
+    fc_free(w)
+    return (grad_x, grad_weight, grad_bias) if done else None
 
 
 def quick_conv2d_backward(grad_y, x, weight, stride, padding, dilation, groups, need):

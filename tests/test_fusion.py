@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import fastconv
 from fastconv import models, nn, reference
 from fastconv.nn import fusion
-from fastconv.ops.conv2d import _conv2d_pooled, _conv2d_pooled_grad
+from fastconv.ops.conv2d import _conv2d_pooled, _conv2d_pooled_backward, _conv2d_pooled_grad
 from fastconv.ops.max_pool2d import max_pool2d_winners, max_pool2d_winners_backward
 
 FUSABLE = ("scratch", "keras", "dropout", "cnn", "fast")
@@ -147,6 +147,111 @@ def test_the_way_back_is_left_to_the_ops(change: dict[str, Any]) -> None:
     arguments = {"grad_y": y, "y": y, "winners": np.zeros(y.shape, np.uint8), "before": (1, 2, 6, 7)}
     assert _conv2d_pooled_grad(*arguments.values(), True) is not None
     assert _conv2d_pooled_grad(*(arguments | change).values(), True) is None
+
+
+def back_apart(grad_y: Any, y: Any, winners: Any, shape: Any, x: Any, weight: Any, geometry: Any, need: Any) -> Any:
+    """The gradients of the ops, one after the other."""
+    masked = grad_y if y is None else fastconv.relu_backward(grad_y, y)
+    grad = max_pool2d_winners_backward(masked, winners, shape, 2)
+    return fastconv.conv2d_backward(grad, x, weight, *geometry, need=need)
+
+
+@given(data=st.data())
+def test_straight_back(data: Any, isa: str, threads: int, dtype: np.dtype) -> None:
+    def number(low: int, high: int) -> int:
+        return data.draw(st.integers(low, high))
+
+    rng = np.random.default_rng(number(0, 2**32))
+    few = data.draw(st.booleans())
+    N, C, K = number(1, 20), number(1, 3) if few else number(8, 40), number(1, 40)
+    R, S = number(1, 5), number(1, 5)
+    geometry = number(1, 2), (number(0, 3), number(0, 3)), number(1, 2), 1
+    height, width = data.draw(st.sampled_from([(2 * R + 1, 2 * S + 1), (12, 12), (28, 28), (15, 17), (11, 40)]))
+    H, W = max(height, 2 * R + 1), max(width, 2 * S + 1)
+    x = rng.standard_normal((N, C, H, W)).astype(dtype)
+    weight = rng.standard_normal((K, C, R, S)).astype(dtype)
+    relu = data.draw(st.booleans())
+    y, winners, shape = apart(x, weight, None, geometry, relu)
+    if 0 in y.shape:
+        return
+    grad_y = rng.standard_normal(y.shape).astype(dtype)
+    odd = data.draw(st.sampled_from([None, None, "zeros", "denormals", "grad_y", "x", "weight"]))
+    if odd == "zeros":
+        grad_y[rng.random(y.shape) < 0.5] = data.draw(st.sampled_from([0.0, -0.0]))
+    elif odd == "denormals":  # zero where numbers are multiplied, but not for ReLU
+        tiny = np.finfo(dtype).smallest_subnormal
+        grad_y[rng.random(y.shape) < 0.3] = tiny
+        y = np.where(rng.random(y.shape) < 0.3, tiny, y)
+    elif odd is not None:
+        array = {"grad_y": grad_y, "x": x, "weight": weight}[odd]
+        array.flat[rng.integers(array.size)] = data.draw(st.sampled_from([np.inf, np.nan]))
+    want_x, want_bias = data.draw(st.booleans()), data.draw(st.booleans())
+    kept = y if relu else None
+    results = _conv2d_pooled_backward(grad_y, kept, winners, shape, x, weight, *geometry, want_x, want_bias)
+    if results is None:
+        return
+    with np.errstate(all="ignore"):
+        expected = back_apart(grad_y, kept, winners, shape, x, weight, geometry, (want_x, True, want_bias))
+    assert bits(*results) == bits(*expected)
+
+
+STRAIGHT = [  # N, C, H, W, K, kernel, padding, want_x: layers of the networks; strips; what is left over
+    (9, 1, 28, 28, 24, 5, 0, False),
+    (16, 1, 28, 28, 8, 3, 0, False),
+    (3, 1, 28, 28, 32, 3, 1, False),
+    (2, 1, 75, 75, 40, 3, 0, False),  # not all channels at a time
+    (9, 24, 12, 12, 32, 3, 0, True),
+    (3, 32, 14, 14, 64, 3, 1, True),
+    (2, 8, 31, 200, 5, 3, 1, True),  # one plane at a time
+    (2, 17, 9, 7, 3, 2, 0, True),
+]
+
+
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("shape", STRAIGHT, ids=str)
+def test_these_go_straight_back(
+    shape: tuple[int, ...], relu: bool, isa: str, threads: int, dtype: np.dtype, rng: Any
+) -> None:
+    N, C, H, W, K, kernel, padding, want_x = shape
+    x = rng.standard_normal((N, C, H, W)).astype(dtype)
+    weight = rng.standard_normal((K, C, kernel, kernel)).astype(dtype)
+    geometry = 1, padding, 1, 1
+    y, winners, before = apart(x, weight, None, geometry, relu)
+    grad_y = rng.standard_normal(y.shape).astype(dtype)
+    arguments = grad_y, y if relu else None, winners, before, x, weight
+    results = _conv2d_pooled_backward(*arguments, *geometry, want_x, True)
+    assert results is not None
+    assert bits(*results) == bits(*back_apart(*arguments, geometry, (want_x, True, True)))
+    again = _conv2d_pooled_backward(*arguments, *geometry, want_x, False)
+    assert again is not None
+    assert bits(*again) == bits(*results[:2], None)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"grad_y": np.ones((1, 4, 5, 6), np.float32)},
+        {"grad_y": np.ones((1, 4, 5, 5), np.float64)},
+        {"y": np.ones((1, 4, 5, 6), np.float32)},
+        {"winners": None},
+        {"before": (1, 4, 11, 10)},
+        {"before": (4, 10, 10)},
+        {"x": np.ones((8, 12, 12), np.float32)},
+        {"x": np.full((1, 8, 12, 12), np.inf, np.float32)},
+        {"weight": np.full((4, 8, 3, 3), np.nan, np.float32)},
+        {"weight": np.ones((5, 8, 3, 3), np.float32)},
+        {"padding": "valid"},
+        {"groups": 2},
+    ],
+    ids=lambda change: "-".join(change),
+)
+def test_the_straight_way_back_is_left_to_the_ops(change: dict[str, Any]) -> None:
+    y = np.ones((1, 4, 5, 5), np.float32)
+    x, weight = np.ones((1, 8, 12, 12), np.float32), np.ones((4, 8, 3, 3), np.float32)
+    arguments: dict[str, Any] = {"grad_y": y, "y": y, "winners": np.zeros(y.shape, np.uint8), "before": (1, 4, 10, 10)}
+    arguments |= {"x": x, "weight": weight, "stride": 1, "padding": 0, "dilation": 1, "groups": 1}
+    assert _conv2d_pooled_backward(**arguments, want_x=True, want_bias=True) is not None
+    assert _conv2d_pooled_backward(**(arguments | change), want_x=True, want_bias=True) is None
 
 
 def test_weights_that_are_not_finite_are_left_alone() -> None:

@@ -133,6 +133,23 @@ FC_INLINE void FC(backward_2x2_row)(const fc_pool2d *p, const real *grad_y, cons
     }
 }
 
+/* The same where the row fills at most one vector, which may read and write past its end: what it writes too much is
+ * written again after it. */
+FC_INLINE void FC(backward_2x2_short)(const fc_pool2d *p, const real *grad_y, const uint8_t *winners, real *grad_x,
+                                      vec divisor, const int max) {
+    const ptrdiff_t W = p->W, OW = p->OW;
+    const vec g = max ? vec_load(grad_y) : vec_load(grad_y) / divisor;
+    const ivec code = max ? ivec_from_bytes(winners) : (ivec){0};
+#pragma GCC unroll 2
+    for (int lower = 0; lower < 2; lower++, grad_x += W) {
+        vec a, b;
+        FC(spread_2x2)(g, code, lower, max, &a, &b);
+        vec_store(grad_x, a);
+        if (2 * OW > LANES) vec_store(grad_x + LANES, b);
+        for (ptrdiff_t w = 2 * OW; w < W; w++) grad_x[w] = 0;
+    }
+}
+
 /* Two rows of y in one vector, W <= LANES: rows of x at `first` and at `second`, which may lie in the next
  * plane; `gap` elements behind the first two rows belong to no window.  What a vector writes too much is written again
  * after it. */
@@ -171,7 +188,9 @@ FC_INLINE void FC(backward_2x2)(const fc_pool2d *p, const real *grad_y, const ui
             grad_x = second + 2 * W;
             if (i < OH) continue;
         } else {
-            FC(backward_2x2_row)(p, grad_y, winners, grad_x, end, divisors, max);
+            if (OW <= LANES && grad_y + LANES <= grad_y_end && grad_x + W + 2 * LANES <= end)
+                FC(backward_2x2_short)(p, grad_y, winners, grad_x, divisors, max);
+            else FC(backward_2x2_row)(p, grad_y, winners, grad_x, end, divisors, max);
             i++;
             grad_y += OW;
             winners += OW;

@@ -1,27 +1,31 @@
 /* The gradients of a convolution from a grad_y that is mostly zeros, as it is behind a max pool (one of four at most is
  * not zero behind a 2x2 window) and a ReLU: only the numbers that are there are multiplied.
  *
- * A plane of grad_y is first turned into a list: the numbers, and for each where its window begins in the image.  The image
- * is [row][column][lane] with its border, a vector of channels at a time, which L1 holds for small images; the window's taps
- * are offsets into it.  Then
+ * The image is [row][column][lane] with its border, a vector of channels at a time, which L1 holds for small images; the
+ * window's taps are offsets into it.  What is not zero is listed first:
  *
- *   grad_weight[k]:  sum[t][c] += g * x[at + taps[t]][c]      sums of a group of taps stay in registers along the list
- *   grad_x:          grad_x[at + taps[t]][c] += g * w[t][c]   the weights of a group of taps stay in registers
+ *   grad_weight[k]:  a list for each plane of grad_y: the numbers, and for each where its window begins in the image
+ *                    sum[t][c] += g * x[at + taps[t]][c]      sums of a group of taps stay in registers along the list
+ *   grad_x:          a list for each position of y: the numbers, and for each where its output channel's weights are
+ *                    sum[t][c] += g * w[at][t][c]             as above; then the window at this position is added to
  *
  * Each of these loads a vector for each multiplication, which is no faster than a dense kernel's; but there are few. */
 
-/* x (rows, cols), its rows x_row apart -> list of the numbers that are not 0, in order, and at = i * row_step + j *
- * col_step.  Returns their number; both lists need LANES places more. */
-ptrdiff_t KERNEL(list_nonzero)(const real *x, ptrdiff_t rows, ptrdiff_t cols, ptrdiff_t row_step, ptrdiff_t col_step,
-                               real *list, FC(int) *at) {
-    ptrdiff_t n = 0;
-    for (ptrdiff_t i = 0; i < rows; i++, x += cols)
-        for (ptrdiff_t j = 0; j < cols; j += LANES) {
-            const vec v = cols - j < LANES ? vec_load_n(x + j, (int)(cols - j)) : vec_load(x + j);
-            const ivec place = ivec_iota() * ivec_set1((FC(int))col_step) + ivec_set1((FC(int))(i * row_step + j * col_step));
-            n += vec_compress(list + n, at + n, v, place);
-        }
-    return n;
+/* n numbers, and a place for each -> list of the numbers that are not 0, in order, and at: their places.  Returns how many
+ * they are; both lists need LANES places more. */
+ptrdiff_t KERNEL(list_nonzero)(const real *x, ptrdiff_t n, const FC(int) *places, real *list, FC(int) *at) {
+    ptrdiff_t found = 0, i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        ivec place;
+        memcpy(&place, places + i, sizeof place);
+        found += vec_compress(list + found, at + found, vec_load(x + i), place);
+    }
+    if (i < n) {
+        ivec place = {0};
+        memcpy(&place, places + i, sizeof *places * (size_t)(n - i));
+        found += vec_compress(list + found, at + found, vec_load_n(x + i, (int)(n - i)), place);
+    }
+    return found;
 }
 
 /* How many of n numbers are not 0; -1 when one is infinite or NaN. */
@@ -61,16 +65,24 @@ FC_INLINE void FC(sparse_sum)(const int nt, ptrdiff_t n, const real *list, const
     for (int t = 0; t < nt; t++) vec_store(sum + t * LANES, acc[t]);
 }
 
-FC_INLINE void FC(sparse_spread)(const int nt, ptrdiff_t n, const real *list, const FC(int) *at, const ptrdiff_t *taps,
-                                 const real *w, real *x) {
-    vec wv[SPARSE_TAPS];
+FC_INLINE void FC(sparse_spread)(const int nt, ptrdiff_t n, const ptrdiff_t *first, const real *list, const FC(int) *at,
+                                 const FC(int) *places, const ptrdiff_t *taps, const real *w, real *x) {
+    for (ptrdiff_t p = 0; p < n; p++) {
+        ptrdiff_t i = first[p];
+        const ptrdiff_t end = first[p + 1];
+        if (i == end) continue;
+        vec acc[SPARSE_TAPS];
 #pragma GCC unroll 32
-    for (int t = 0; t < nt; t++) wv[t] = vec_load(w + t * LANES);
-    for (ptrdiff_t i = 0; i < n; i++) {
-        const vec g = vec_set1(list[i]);
-        real *window = x + at[i];
+        for (int t = 0; t < nt; t++) acc[t] = vec_set1(0);
+        do {
+            const vec g = vec_set1(list[i]);
+            const real *weights = w + at[i];
 #pragma GCC unroll 32
-        for (int t = 0; t < nt; t++) vec_store(window + taps[t], vec_fma(g, wv[t], vec_load(window + taps[t])));
+            for (int t = 0; t < nt; t++) acc[t] = vec_fma(g, vec_load(weights + t * LANES), acc[t]);
+        } while (++i < end);
+        real *window = x + places[p];
+#pragma GCC unroll 32
+        for (int t = 0; t < nt; t++) vec_store(window + taps[t], vec_load(window + taps[t]) + acc[t]);
     }
 }
 
@@ -81,7 +93,7 @@ FC_INLINE void FC(sparse_spread)(const int nt, ptrdiff_t n, const real *list, co
 #define CASES(X) CASES_12(X)
 #endif
 #define SUM(N) case N: FC(sparse_sum)(N, n, list, at, taps + t, x, sum + t * LANES); break;
-#define SPREAD(N) case N: FC(sparse_spread)(N, n, list, at, taps + t, w + t * LANES, x); break;
+#define SPREAD(N) case N: FC(sparse_spread)(N, n, first, list, at, places, taps + t, w + t * LANES, x); break;
 
 /* LANES channels; sum [t][LANES] is added to. */
 void KERNEL(sparse_grad_weight)(ptrdiff_t n, const real *list, const FC(int) *at, ptrdiff_t T, const ptrdiff_t *taps,
@@ -92,9 +104,9 @@ void KERNEL(sparse_grad_weight)(ptrdiff_t n, const real *list, const FC(int) *at
     }
 }
 
-/* LANES channels; w [t][LANES]; x is added to. */
-void KERNEL(sparse_grad_x)(ptrdiff_t n, const real *list, const FC(int) *at, ptrdiff_t T, const ptrdiff_t *taps,
-                           const real *w, real *x) {
+/* LANES channels and n positions, whose lists begin at first[p]; w [..][t][LANES]; x is added to. */
+void KERNEL(sparse_grad_x)(ptrdiff_t n, const ptrdiff_t *first, const real *list, const FC(int) *at, const FC(int) *places,
+                           ptrdiff_t T, const ptrdiff_t *taps, const real *w, real *x) {
     for (ptrdiff_t t = 0, runs = (T + SPARSE_TAPS - 1) / SPARSE_TAPS, nt; runs > 0; runs--, t += nt) {
         nt = (T - t + runs - 1) / runs;
         switch (nt) { CASES(SPREAD) }

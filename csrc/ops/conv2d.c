@@ -95,7 +95,7 @@ size_t FC(conv2d_grad_weight_workspace)(const fc_conv2d *p, int threads) {
         other = FC(outer_taps_workspace)(p, threads);
         bytes = bytes > other ? bytes : other;
         break;
-    case FC_BY_OUTER_POSITIONS: bytes = FC(plan_outer_positions)(p, NULL, threads).bytes; break;
+    case FC_BY_OUTER_POSITIONS: bytes = FC(plan_outer_positions)(p, 0, NULL, threads).bytes; break;
     default: bytes = FC(outer_taps_workspace)(p, threads);
     }
     return FC(or_sparse)(p, 1, bytes, threads);
@@ -105,14 +105,14 @@ void FC(conv2d_grad_weight)(const fc_conv2d *p, const real *grad_y, const real *
                             int threads) {
     if (FC(sparse_pays)(p, SPARSE_SHARE_WEIGHT, grad_y, x, NULL, threads)) {
         const FC(sparse_plan) f = FC(plan_sparse)(p, 1, workspace, threads);
-        FC(sparse_grad_weight)(p, &f, grad_y, x, grad_weight, threads);
+        FC(sparse_grad_weight)(p, &f, NULL, grad_y, x, grad_weight, threads);
         return;
     }
     switch (FC(choose_grad_weight)(p)) {
     case FC_BY_DEPTHWISE: FC(depthwise_grad_weight)(p, grad_y, x, grad_weight, workspace, threads); return;
     case FC_BY_PHASES: FC(phases_grad_weight)(p, grad_y, x, grad_weight, workspace, threads); return;
     case FC_BY_OUTER_POSITIONS:
-        if (!FC(outer_positions_grad_weight)(p, grad_y, x, grad_weight, workspace, threads))
+        if (!FC(outer_positions_grad_weight)(p, grad_y, NULL, x, grad_weight, workspace, threads))
             FC(grad_weight_carefully)(p, grad_y, x, grad_weight);
         return;
     case FC_BY_WINOGRAD:

@@ -38,11 +38,6 @@ int FC(conv2d_fused)(const fc_conv2d *p, const fc_epilogue *e, const real *x, co
 
 /* -- back ---------------------------------------------------------------------------------------------------------- */
 
-#ifndef FC_POOLED_GRAD
-#define FC_POOLED_GRAD
-enum { SPREAD_PLANES = 8 }; /* at a time: what goes in and comes out stays in cache */
-#endif
-
 typedef struct {
     real *sums;   /* (N, K): of each plane */
     real *masked; /* a thread: grad_y of SPREAD_PLANES planes, behind ReLU */
@@ -67,9 +62,8 @@ size_t FC(conv2d_pooled_grad_workspace)(const fc_conv2d *p, int threads) {
 void FC(conv2d_pooled_grad)(const fc_conv2d *p, const real *grad_y, const real *y, const uint8_t *winners, real *grad,
                             real *grad_bias, void *workspace, int threads) {
     const FC(pooled_grad_plan) f = FC(plan_pooled_grad)(p, workspace, threads);
-    fc_pool2d pool = {.N = 1, .H = p->OH, .W = p->OW, .OH = p->OH / 2, .OW = p->OW / 2, .kernel_h = 2, .kernel_w = 2,
-                      .stride_h = 2, .stride_w = 2, .dilation_h = 1, .dilation_w = 1};
-    const ptrdiff_t planes = p->N * p->K, m = p->OH * p->OW, n = pool.OH * pool.OW;
+    const FC(pooled) from = {grad_y, y, winners, grad_bias ? f.sums : NULL};
+    const ptrdiff_t planes = p->N * p->K, m = p->OH * p->OW, n = (p->OH / 2) * (p->OW / 2);
     const int team = fc_threads_for((4.0 * m + 20.0 * n) * planes, FC_BYTES_PER_THREAD, threads);
 #pragma omp parallel num_threads(team) if (team > 1)
     {
@@ -77,24 +71,56 @@ void FC(conv2d_pooled_grad)(const fc_conv2d *p, const real *grad_y, const real *
 #pragma omp for schedule(static)
         for (ptrdiff_t task = 0; task < (planes + SPREAD_PLANES - 1) / SPREAD_PLANES; task++) {
             const ptrdiff_t at = task * SPREAD_PLANES, few = planes - at < SPREAD_PLANES ? planes - at : SPREAD_PLANES;
-            const real *from = grad_y + at * n;
-            if (y) {
-                kernels.relu_backward(from, y + at * n, masked, few * n);
-                from = masked;
-            }
-            kernels.max_pool2d_backward_winners(&pool, from, winners + at * n, grad + at * m, few);
-            if (!grad_bias) continue;
-            const fc_mode mode = fc_mode_enter();
-            for (ptrdiff_t i = 0; i < few; i++) f.sums[at + i] = kernels.sum_all(grad + (at + i) * m, m);
-            fc_mode_leave(mode);
+            FC(unpool)(p, &from, at, few, masked, grad + at * m);
         }
     }
-    if (!grad_bias) return;
-    const fc_mode mode = fc_mode_enter();
-    for (ptrdiff_t k = 0; k < p->K; k++) {
-        real sum = 0;
-        for (ptrdiff_t i = k; i < planes; i += p->K) sum += f.sums[i];
-        grad_bias[k] = sum;
-    }
-    fc_mode_leave(mode);
+    if (grad_bias) FC(add_plane_sums)(p, f.sums, grad_bias);
+}
+
+/* All gradients of a convolution from the pooled one, with the bits of conv2d_pooled_grad and then each of them, where one
+ * of two algorithms is used by those: the sparse one, which wants lists of what is not zero, or, where no grad_x is wanted,
+ * outer products over positions, which take a few planes at a time. */
+typedef enum { FC(NOT_STRAIGHT), FC(STRAIGHT_SPARSE), FC(STRAIGHT_POSITIONS) } FC(straight);
+
+static FC(straight) FC(choose_straight)(const fc_conv2d *p, int want_grad_x) {
+    if (p->N == 0 || p->OH < 2 || p->OW < 2) return FC(NOT_STRAIGHT);
+    if (FC(sparse_fits)(p)) return FC(pooled_is_sparse)(p) ? FC(STRAIGHT_SPARSE) : FC(NOT_STRAIGHT);
+    return !want_grad_x && FC(choose_grad_weight)(p) == FC_BY_OUTER_POSITIONS && FC(unpooled_channels)(p) > 0
+               ? FC(STRAIGHT_POSITIONS) : FC(NOT_STRAIGHT);
+}
+
+typedef struct {
+    real *sums;
+    void *rest;
+    size_t bytes;
+} FC(straight_plan);
+
+static FC(straight_plan) FC(plan_straight)(const fc_conv2d *p, FC(straight) way, int want_grad_x, void *workspace,
+                                           int threads) {
+    FC(straight_plan) f;
+    fc_arena arena = {workspace, 0};
+    f.sums = fc_carve(&arena, sizeof(real) * (size_t)(p->N * p->K));
+    f.rest = fc_carve(&arena, way == FC(STRAIGHT_SPARSE) ? FC(sparse_pooled_workspace)(p, want_grad_x, threads)
+                                                         : FC(plan_outer_positions)(p, 1, NULL, threads).bytes);
+    f.bytes = arena.used;
+    return f;
+}
+
+size_t FC(conv2d_pooled_backward_workspace)(const fc_conv2d *p, int want_grad_x, int threads) {
+    const FC(straight) way = FC(choose_straight)(p, want_grad_x);
+    return way == FC(NOT_STRAIGHT) ? 0 : FC(plan_straight)(p, way, want_grad_x, NULL, threads).bytes;
+}
+
+int FC(conv2d_pooled_backward)(const fc_conv2d *p, const real *grad_y, const real *y, const uint8_t *winners,
+                               const real *x, const real *weight, real *grad_x, real *grad_weight, real *grad_bias,
+                               void *workspace, int threads) {
+    const FC(straight) way = FC(choose_straight)(p, grad_x != NULL);
+    if (way == FC(NOT_STRAIGHT)) return 0;
+    const FC(straight_plan) f = FC(plan_straight)(p, way, grad_x != NULL, workspace, threads);
+    const FC(pooled) from = {grad_y, y, winners, grad_bias ? f.sums : NULL};
+    const int done = way == FC(STRAIGHT_SPARSE)
+                         ? FC(sparse_pooled)(p, &from, x, weight, grad_x, grad_weight, f.rest, threads)
+                         : FC(outer_positions_grad_weight)(p, NULL, &from, x, grad_weight, f.rest, threads);
+    if (done && grad_bias) FC(add_plane_sums)(p, f.sums, grad_bias);
+    return done;
 }

@@ -13,6 +13,10 @@ int FC(conv2d_fused)(const fc_conv2d *p, const fc_epilogue *e, const real *x, co
 size_t FC(conv2d_pooled_grad_workspace)(const fc_conv2d *p, int threads);
 void FC(conv2d_pooled_grad)(const fc_conv2d *p, const real *grad_y, const real *y, const uint8_t *winners, real *grad,
                             real *grad_bias, void *workspace, int threads);
+size_t FC(conv2d_pooled_backward_workspace)(const fc_conv2d *p, int want_grad_x, int threads);
+int FC(conv2d_pooled_backward)(const fc_conv2d *p, const real *grad_y, const real *y, const uint8_t *winners,
+                               const real *x, const real *weight, real *grad_x, real *grad_weight, real *grad_bias,
+                               void *workspace, int threads);
 size_t FC(conv2d_grad_x_workspace)(const fc_conv2d *p, int threads);
 void FC(conv2d_grad_x)(const fc_conv2d *p, const real *grad_y, const real *weight, real *grad_x, void *workspace,
                        int threads);

@@ -8,6 +8,8 @@
  * a pass at a time: a band of rows of one image, or several whole ones where they are small, so that the sums stay in
  * registers over many positions.
  *
+ * A grad_y that is still behind a max pool is formed for each pass, as many channels at a time as L2 holds.
+ *
  * The zeros of the padding must not meet what is not finite in grad_y.  Every element of grad_y goes into some sums,
  * and what is not finite leaves them so: only then is grad_y looked through, and the call done carefully. */
 
@@ -20,6 +22,7 @@ enum {
     MOST_SUMS = 1 << 16,     /* of a group */
     MOST_COPIES = 4 << 20,   /* bytes of a pass, where even one row of y needs many */
     SUMS_BYTES = 8 << 20,    /* of all chunks */
+    UNPOOLED_BYTES = 96 << 10, /* of grad_y in a pass, where it is formed here */
 };
 #endif
 
@@ -30,11 +33,14 @@ typedef struct {
     ptrdiff_t chunks, parts;  /* of the batch; of K, for more tasks */
     ptrdiff_t *offsets, *copy_of;
     real *partial, *scratch;
-    size_t thread_scratch;    /* elements */
+    size_t thread_scratch;    /* elements: the copies; grad_y of `channels` channels, behind `unpooled`; pooled, `masked` */
+    size_t unpooled, masked;
+    ptrdiff_t channels;
     size_t bytes;
 } FC(outer_plan);
 
-static FC(outer_plan) FC(plan_outer_positions)(const fc_conv2d *p, void *workspace, int threads) {
+/* pooled: with room to form grad_y from what is behind a pool; channels is 0 where that does not fit. */
+static FC(outer_plan) FC(plan_outer_positions)(const fc_conv2d *p, int pooled, void *workspace, int threads) {
     FC(outer_plan) f;
     const ptrdiff_t C = p->C / p->groups, K = p->K / p->groups, T = p->R * p->S, lanes = kernels.lanes;
     const ptrdiff_t below = (p->R - 1) * p->dilation_h / p->stride_h;
@@ -64,6 +70,14 @@ static FC(outer_plan) FC(plan_outer_positions)(const fc_conv2d *p, void *workspa
     f.copy_of = fc_carve(&arena, sizeof(ptrdiff_t) * (size_t)p->R);
     f.partial = fc_carve(&arena, sizeof(real) * (size_t)(f.chunks * p->K * C * T));
     f.thread_scratch = ((size_t)(f.images * C * f.copies * f.plane + lanes) + 15) & ~(size_t)15;
+    f.unpooled = f.thread_scratch;
+    f.channels = 0;
+    if (pooled && f.band == p->OH) {
+        const double most = UNPOOLED_BYTES / ((double)f.images * p->OH * p->OW * sizeof(real));
+        f.channels = most < K ? (ptrdiff_t)most : K;
+        f.masked = f.unpooled + (((size_t)(f.images * f.channels * p->OH * p->OW) + 15) & ~(size_t)15);
+        f.thread_scratch = f.masked + (((size_t)(f.channels * (p->OH / 2) * (p->OW / 2)) + 15) & ~(size_t)15);
+    }
     f.scratch = fc_carve(&arena, sizeof(real) * f.thread_scratch * (size_t)threads);
     f.bytes = arena.used;
     return f;
@@ -78,7 +92,7 @@ static int FC(use_outer_positions)(const fc_conv2d *p) {
     if (p->N == 0 || p->OH == 0 || p->OW == 0 || (double)K * Q > MOST_SUMS) return 0;
     /* Kernels that reach far beyond an image are for the other way, which knows when not to copy. */
     if ((p->R - 1) * p->dilation_h / p->stride_h > 2 * p->OH + 16) return 0;
-    const FC(outer_plan) f = FC(plan_outer_positions)(p, NULL, 1);
+    const FC(outer_plan) f = FC(plan_outer_positions)(p, 0, NULL, 1);
     if ((double)C * f.copies * f.plane * sizeof(real) > MOST_COPIES) return 0;
     const double gather = p->stride_w > 2 ? 1.5 * lanes : p->stride_w == 2 ? 6 : 0;
     const double row = 6.0 * lanes * ((p->OW + lanes - 1) / lanes) / p->OW + gather;
@@ -102,10 +116,32 @@ static void FC(copy_shifted)(const fc_conv2d *p, const FC(outer_plan) *f, ptrdif
         }
 }
 
-/* 0 when zeros of the padding met what is not finite: then the result is worthless. */
-static int FC(outer_positions_grad_weight)(const fc_conv2d *p, const real *grad_y, const real *x, real *grad_weight,
-                                           void *workspace, int threads) {
-    const FC(outer_plan) f = FC(plan_outer_positions)(p, workspace, threads);
+/* Channels of grad_y that are formed at a time where it is behind a pool; 0 where they don't fit. */
+static ptrdiff_t FC(unpooled_channels)(const fc_conv2d *p) { return FC(plan_outer_positions)(p, 1, NULL, 1).channels; }
+
+/* A pass over whole images n .. whose grad_y is behind a pool: it goes to the thread's scratch, a few channels of all images
+ * at a time. */
+static void FC(outer_unpooled)(const fc_conv2d *p, const FC(outer_plan) *f, const FC(pooled) *from, ptrdiff_t n,
+                               ptrdiff_t k0, const fc_outer_positions *pass, real *scratch, real *sum) {
+    const ptrdiff_t plane = p->OH * p->OW, blocks = (pass->K + f->channels - 1) / f->channels;
+    for (ptrdiff_t block = 0; block < blocks; block++) {
+        const ptrdiff_t first = pass->K * block / blocks, channels = pass->K * (block + 1) / blocks - first;
+        fc_outer_positions job = *pass;
+        job.K = channels, job.g_image = channels * plane, job.g_next = 0;
+        for (ptrdiff_t image = 0; image < pass->images; image++)
+            FC(unpool)(p, from, (n + image) * p->K + k0 + first, channels, scratch + f->masked,
+                       scratch + f->unpooled + image * job.g_image);
+        const fc_mode mode = fc_mode_enter();
+        kernels.outer_positions(&job, scratch + f->unpooled, scratch, sum + first * pass->Q);
+        fc_mode_leave(mode);
+    }
+}
+
+/* From grad_y, or, where it is NULL, from what is behind a pool.  0 when zeros of the padding met what is not finite: then
+ * the result is worthless. */
+static int FC(outer_positions_grad_weight)(const fc_conv2d *p, const real *grad_y, const FC(pooled) *from, const real *x,
+                                           real *grad_weight, void *workspace, int threads) {
+    const FC(outer_plan) f = FC(plan_outer_positions)(p, from != NULL, workspace, threads);
     const ptrdiff_t C = p->C / p->groups, K = p->K / p->groups, T = p->R * p->S, Q = C * T, plane = p->OH * p->OW;
     /* Kernel row r looks at rows r * dilation_h, + stride_h, ..: its remainder's copies, some rows further down. */
     ptrdiff_t copies = 0;
@@ -136,7 +172,6 @@ static int FC(outer_positions_grad_weight)(const fc_conv2d *p, const real *grad_
             for (ptrdiff_t n = p->N * chunk / f.chunks, images; n < end; n += images) {
                 const ptrdiff_t passes = (end - n + f.images - 1) / f.images; /* as equal as can be */
                 images = (end - n + passes - 1) / passes;
-                const real *gy = grad_y + ((n * p->groups + g) * K + k0) * plane;
                 const real *xn = x + (n * p->groups + g) * C * p->H * p->W;
                 for (ptrdiff_t i0 = 0; i0 < p->OH; i0 += f.band) {
                     const ptrdiff_t rows = p->OH - i0 < f.band ? p->OH - i0 : f.band;
@@ -148,6 +183,13 @@ static int FC(outer_positions_grad_weight)(const fc_conv2d *p, const real *grad_
                     for (ptrdiff_t image = 0; image < images; image++)
                         FC(copy_shifted)(p, &f, C, xn + image * p->C * p->H * p->W, i0, rows + below,
                                          scratch + image * x_image);
+                    if (!grad_y) { /* ReLU's own mode for it */
+                        fc_mode_leave(mode);
+                        FC(outer_unpooled)(p, &f, from, n, g * K + k0, &job, scratch, sum);
+                        fc_mode_enter();
+                        continue;
+                    }
+                    const real *gy = grad_y + ((n * p->groups + g) * K + k0) * plane;
                     kernels.outer_positions(&job, gy + i0 * p->OW, scratch, sum);
                 }
             }
@@ -160,5 +202,6 @@ static int FC(outer_positions_grad_weight)(const fc_conv2d *p, const real *grad_
     const int padded = p->pad_top > 0 || p->pad_left > 0 ||
                        (p->OH - 1) * p->stride_h + (p->R - 1) * p->dilation_h - p->pad_top >= p->H ||
                        (p->OW - 1) * p->stride_w + (p->S - 1) * p->dilation_w - p->pad_left >= p->W;
-    return !padded || kernels.all_finite(grad_weight, p->K * Q) || kernels.all_finite(grad_y, p->N * p->K * plane);
+    return !padded || kernels.all_finite(grad_weight, p->K * Q) ||
+           (grad_y && kernels.all_finite(grad_y, p->N * p->K * plane));
 }

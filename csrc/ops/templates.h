@@ -13,6 +13,7 @@
 #include "max_pool2d.c"
 #include "avg_pool2d.c"
 #include "linear.c"
+#include "unpool.c"
 #include "epilogue.c"
 #include "correlate.c"
 #include "strided_grad_x.c"

@@ -111,10 +111,13 @@ class Conv2d(Module):
             self.groups,
             need=(need_grad_x, True, self.bias is not None and bias_grad is None),
         )
+        self._add_grads(grad_weight, grad_bias if bias_grad is None else bias_grad)
+        return grad_x
+
+    def _add_grads(self, grad_weight: Array | None, grad_bias: Array | None) -> None:
         self.weight.add_grad(grad_weight)
         if self.bias is not None:
-            self.bias.add_grad(grad_bias if bias_grad is None else bias_grad)
-        return grad_x
+            self.bias.add_grad(grad_bias)
 
     def extra_repr(self) -> str:
         text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"

@@ -9,7 +9,8 @@
    the shapes suit it (`fastconv.ops.conv2d` decides): the convolution's own result is never written to memory.  Each
    of the layers keeps for its backward what it keeps without, so that nothing that comes later sees a difference:
    the convolution its input, the pool its winners, ReLU its result.  Back, ReLU's gradient, the pool's and that of the
-   bias are one pass, however the forward was done.
+   bias are one pass, however the forward was done; and for the commonest shapes the convolution's gradients are part of
+   the same call, so that the gradient of its result is not written either.
 
 In eval mode, layers keep nothing: what rule 3 would keep is not even computed.
 """
@@ -19,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from fastconv.ops.conv2d import _conv2d_pooled, _conv2d_pooled_grad
+from fastconv.ops.conv2d import _conv2d_pooled, _conv2d_pooled_backward, _conv2d_pooled_grad
 
 from .activation import ReLU
 from .conv import Conv2d
@@ -76,6 +77,17 @@ class Fused(NamedTuple):
             return None
         winners, shape = pool._saved
         y = relu._saved[0] if relu is not None and relu._saved is not None else None
+        x = conv._saved[0]
+        geometry = conv.stride, conv.padding, conv.dilation, conv.groups
+        straight = _conv2d_pooled_backward(
+            grad_y, y, winners, shape, x, conv.weight.data, *geometry, need_grad_x, conv.bias is not None
+        )
+        if straight is not None:
+            for layer in (conv, pool) if relu is None else self:
+                layer.release()
+            grad_x, grad_weight, grad_bias = straight
+            conv._add_grads(grad_weight, grad_bias)
+            return (grad_x,)
         results = _conv2d_pooled_grad(grad_y, y, winners, shape, conv.bias is not None)
         if results is None:
             return None

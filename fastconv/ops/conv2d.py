@@ -13,6 +13,7 @@ from fastconv._kernels import (
     quick_conv2d,
     quick_conv2d_backward,
     quick_conv2d_pooled,
+    quick_conv2d_pooled_backward,
     quick_conv2d_pooled_grad,
 )
 from fastconv._threads import get_num_threads
@@ -136,6 +137,30 @@ def _conv2d_pooled_grad(
     y: the result with relu, None without.  None where the gradients are to be computed one by one.
     """
     return quick_conv2d_pooled_grad(grad_y, y, winners, before, want_bias)
+
+
+def _conv2d_pooled_backward(
+    grad_y: Array,
+    y: Array | None,
+    winners: Array,
+    before: tuple[int, ...],
+    x: Array,
+    weight: Array,
+    stride: Size,
+    padding: Size | str,
+    dilation: Size,
+    groups: int,
+    want_x: bool,
+    want_bias: bool,
+) -> tuple[Array | None, Array, Array | None] | None:
+    """All the way back through _conv2d_pooled, to the bits of _conv2d_pooled_grad and conv2d_backward.
+
+    (grad_x or None, grad_weight, grad_bias or None).  None where those are to be called: for shapes and numbers from
+    which no algorithm goes without conv2d's own gradient, and for arguments that want checking.
+    """
+    return quick_conv2d_pooled_backward(
+        grad_y, y, winners, before, x, weight, stride, padding, dilation, groups, want_x, want_bias
+    )
 
 
 def conv2d_backward(
