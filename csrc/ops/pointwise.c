@@ -90,12 +90,11 @@ static FC(point_plan) FC(plan_pointwise)(const FC(point_problem) *q, void *works
         f.panels = (q->rows + f.band - 1) / f.band;
         f.width = f.band * q->cols;
     } else {
-        const ptrdiff_t vectors = (q->images * q->rows * q->cols + lanes - 1) / lanes;
-        const ptrdiff_t most = tiles * kernels.tiles.point_vectors;
-        f.panels = (vectors + most - 1) / most;
-        /* As many for each thread; the result is the same for any number. */
+        /* In whole tiles; as many panels for each thread: the result is the same for any number. */
+        const ptrdiff_t all = (q->images * q->rows * q->cols + tile - 1) / tile;
+        f.panels = (all + tiles - 1) / tiles;
         if (f.panels < 8 * threads) f.panels = (f.panels + threads - 1) / threads * threads;
-        f.width = ((vectors + f.panels - 1) / f.panels) * lanes;
+        f.width = (all + f.panels - 1) / f.panels * tile;
     }
     f.width = (f.width + lanes - 1) / lanes * lanes;
     /* An odd number of cache lines, so that the rows of a tile fall in different sets of L1. */
@@ -192,7 +191,7 @@ static void FC(pointwise)(const FC(point_problem) *q, const real *in, const real
                           void *workspace, int threads) {
     const FC(point_plan) f = FC(plan_pointwise)(q, workspace, threads);
     const ptrdiff_t plane = q->rows * q->cols, padded = f.blocks * kernels.tiles.point_rows;
-    const ptrdiff_t total = q->images * plane, vectors = (total + kernels.lanes - 1) / kernels.lanes;
+    const ptrdiff_t tile = kernels.tiles.point_vectors * kernels.lanes, total = q->images * plane;
     const ptrdiff_t panels = f.spread ? q->images * f.panels : f.panels, tasks = q->groups * panels;
     const int team = fc_threads_for((double)total * q->groups * q->K * q->C, FC_FLOPS_PER_THREAD, threads);
 #pragma omp parallel num_threads(team) if (team > 1)
@@ -217,7 +216,7 @@ static void FC(pointwise)(const FC(point_problem) *q, const real *in, const real
                 if (f.spread)
                     begin[i] = panel / f.panels * plane + panel % f.panels * f.band * q->cols;
                 else
-                    begin[i] = vectors * panel / f.panels * kernels.lanes;
+                    begin[i] = (total + tile - 1) / tile * panel / f.panels * tile;
                 if (begin[i] > total) begin[i] = total;
             }
             FC(pointwise_task)(q, &f, task / panels, begin[0], begin[1], begin[2], in, out, scratch);
