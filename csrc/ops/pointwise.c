@@ -46,12 +46,12 @@ static FC(point_problem) FC(point_grad_x)(const fc_conv2d *p) {
                                .w_k = 1, .w_c = C};
 }
 
-/* Whether the panels pay: there must be enough channels to share their copy, and tiles that are mostly full.  The other
- * kernels give the same bits, so N may be looked at. */
+/* Whether the panels pay: there must be enough channels to share their copy, but not so many that the sums wait in scratch
+ * for most of the time, and tiles that are mostly full.  The other kernels give the same bits, so N may be looked at. */
 static int FC(point_pays)(const FC(point_problem) *q) {
     const ptrdiff_t lanes = kernels.lanes, positions = q->images * q->rows * q->cols;
     const ptrdiff_t K = (q->K + kernels.tiles.point_rows - 1) / kernels.tiles.point_rows * kernels.tiles.point_rows;
-    return q->K >= 16 && q->C >= 8 && K * 8 <= q->K * 9 && (positions + lanes - 1) / lanes * lanes * 8 <= positions * 9;
+    return q->K >= 16 && q->C >= 8 && q->C <= 768 && K * 8 <= q->K * 9 && (positions + lanes - 1) / lanes * lanes * 8 <= positions * 9;
 }
 
 typedef struct {
