@@ -8,8 +8,8 @@
  *    most of the time of a small layer.  The worksharing loops inside a region work without a team as well.  Inside
  *    somebody else's region (a level above 0) the thread belongs to a team, which must not be mistaken for ours.
  * 2. A thread that wakes up on the CPU of the one that waits for it is as slow as can be: the first spins, the second
- *    can't run until that gives up, in each region anew.  Linux does this after some idle time, and takes a tenth of a
- *    second to notice.  So a thread that finds itself there moves away, if it may run elsewhere. */
+ *    can't run until that gives up or has used up its slice, in each region anew.  Linux does this after some idle
+ *    time, and takes a tenth of a second to notice.  So a thread that finds itself there moves away, and stays away. */
 #if defined(__linux__) && !defined(_GNU_SOURCE)
 #define _GNU_SOURCE
 #endif
@@ -17,6 +17,7 @@
 #include <omp.h>
 #ifdef __linux__
 #include <sched.h>
+#include <unistd.h>
 #endif
 
 void GOMP_parallel_start(void (*work)(void *), void *data, unsigned threads);
@@ -31,13 +32,14 @@ typedef struct {
     int threads;
 } region;
 
-/* Away from `cpu`, where there is a CPU for each thread; this one may come back there later. */
+/* Away from `cpu`, where there is a CPU for each thread.  It may not come back, or each wake-up could bring it there again;
+ * when the other has moved, they may meet again, and it moves once more.  getpid(): the CPUs of the main thread, which are
+ * those of the process. */
 static void move_from(int cpu, int threads) {
-    cpu_set_t all, others;
-    if (sched_getaffinity(0, sizeof all, &all) != 0 || CPU_COUNT(&all) < threads) return;
-    others = all;
+    cpu_set_t others;
+    if (sched_getaffinity(getpid(), sizeof others, &others) != 0 || CPU_COUNT(&others) < threads) return;
     CPU_CLR(cpu, &others);
-    if (sched_setaffinity(0, sizeof others, &others) == 0) (void)sched_setaffinity(0, sizeof all, &all);
+    (void)sched_setaffinity(0, sizeof others, &others);
 }
 
 static void work_elsewhere(void *p) {

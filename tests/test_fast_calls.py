@@ -266,16 +266,17 @@ def test_the_memory_of_results_is_reused() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="Linux only")
-def test_threads_may_run_where_they_might_before() -> None:
-    """A thread that moves away from the CPU of the one that waits for it (csrc/region.c) is not pinned by that."""
+def test_threads_leave_the_caller_its_cpus() -> None:
+    """A thread that moves away from the CPU of the one that waits for it (csrc/region.c) gives up that one alone."""
     x, weight = draw(8, 3, 40, 40), draw(16, 3, 3, 3)
     allowed = os.sched_getaffinity(0)
     for _ in range(20):
         with fastconv.threads(2):
             fastconv.conv2d(x, weight)
         time.sleep(0.005)
+    assert os.sched_getaffinity(0) == allowed
     for task in os.listdir("/proc/self/task"):
-        assert os.sched_getaffinity(int(task)) == allowed
+        assert len(allowed - os.sched_getaffinity(int(task))) <= 1
 
 
 def test_one_thread_or_two() -> None:
