@@ -8,7 +8,7 @@
  *   few weights   they are all transformed first and stay in L2; a task takes a unit (or some small ones) through all
  *                 blocks of output channels, v staying in L2 too
  *   many weights  v of as many images as fit in shared memory is made first; a task takes a block of output channels,
- *                 transforms its weights, and goes through all units: each weight is read once
+ *                 transforms its weights, and goes through all units: each weight is read once.  For few units too
  *
  * Each number of the result depends on its own tile alone, so neither units nor threads nor other images show in it.
  *
@@ -81,7 +81,9 @@ static FC(winograd_plan) FC(plan_winograd)(const FC(correlation) *q, const FC(bl
     f.band = FC(tile_band)(f.planes, f.tile_rows, f.tile_cols, f.channels);
     while (f.band > 1 && all * ((f.tile_rows + f.band - 1) / f.band) < 2 * threads) f.band = (f.band + 1) / 2;
     f.bands = (f.tile_rows + f.band - 1) / f.band;
-    f.many = q->groups == 1 && f.planes * f.channels * q->K * (ptrdiff_t)sizeof(real) > WINOGRAD_WEIGHTS;
+    /* With a few units only, blocks of output channels are easier to share among the threads. */
+    f.many = q->groups == 1 && (f.planes * f.channels * q->K * (ptrdiff_t)sizeof(real) > WINOGRAD_WEIGHTS ||
+                                (threads > 1 && all * f.bands < 4 * threads && b->blocks >= threads));
     f.together = 1;
     if (f.bands == 1 && q->groups == 1 && !f.many)
         while (f.together * 2 * f.tiles <= WINOGRAD_TILES && f.together * 4 * threads <= q->images &&

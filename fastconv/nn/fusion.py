@@ -83,8 +83,10 @@ class Fused(NamedTuple):
             grad_y, y, winners, shape, x, conv.weight.data, *geometry, need_grad_x, conv.bias is not None
         )
         if straight is not None:
-            for layer in (conv, pool) if relu is None else self:
-                layer.release()
+            conv.release()
+            pool.release()
+            if relu is not None:
+                relu.release()
             grad_x, grad_weight, grad_bias = straight
             conv._add_grads(grad_weight, grad_bias)
             return (grad_x,)
