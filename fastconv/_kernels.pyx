@@ -409,8 +409,10 @@ ALGORITHMS = ("channels", "positions", "pointwise", "winograd", "depthwise", "ph
 
 
 def conv2d_explain(Conv2dProblem problem, bint single, int which, int threads):
-    """(algorithm, m of Winograd's F(m x m, 3x3) or 0, tile, bytes of workspace, whether sparse gradients go elsewhere) of
-    forward (0), grad_x (1) or grad_weight (2); `single`: float32."""
+    """How a pass is computed: forward (0), grad_x (1) or grad_weight (2); `single`: of float32.
+
+    (algorithm, m of Winograd's F(m x m, 3x3) or 0, tile, bytes of workspace, whether sparse gradients go elsewhere)
+    """
     cdef fc_conv2d p = problem.now()
     cdef fc_explanation e
     fc_conv2d_explain(&p, FC_F32 if single else FC_F64, <fc_pass> which, threads, &e)

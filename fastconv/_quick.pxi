@@ -2,8 +2,8 @@
 #
 # For a small image, checking the arguments in Python and preparing the call takes longer than the arithmetic.  So an op
 # first tries its quick_* function, which recognises the common call by looking at its arguments in C: plain, contiguous,
-# aligned arrays of one float type, exact ints (or pairs of them) of ordinary size, shapes that fit.  It computes the same
-# problem as _validation.py would, makes the result and runs the kernel.  In everything else, whether it is wrong or only
+# aligned arrays of one float type, exact ints (or pairs of them) of ordinary size, shapes that fit.  It computes the
+# same problem as _validation.py would, makes the result and runs the kernel.  Of all else, whether it is wrong or only
 # unusual, it returns None without having done anything, and the op goes the way through _validation.py, which converts
 # what can be converted and has the words for what can't: no rule and no message is written twice.
 
@@ -186,7 +186,8 @@ cdef void *scratch(size_t size) except? NULL:
 def quick_conv2d(x, weight, bias, stride, padding, dilation, groups):
     cdef fc_conv2d p
     cdef np.npy_intp dims[4]
-    if not read_conv2d(x, weight, stride, padding, dilation, groups, &p, dims) or not is_bias(bias, <np.ndarray> x, p.K):
+    if not read_conv2d(x, weight, stride, padding, dilation, groups, &p, dims) or not is_bias(
+            bias, <np.ndarray> x, p.K):
         return None
     cdef int ndim = np.PyArray_NDIM(<np.ndarray> x), num = np.PyArray_TYPE(<np.ndarray> x), threads = _threads
     cdef fc_dtype t = FC_F32 if num == np.NPY_FLOAT else FC_F64
@@ -207,7 +208,8 @@ def quick_conv2d_pooled(x, weight, bias, stride, padding, dilation, groups, bint
     cdef fc_conv2d p
     cdef np.npy_intp dims[4]
     cdef fc_epilogue e
-    if not read_conv2d(x, weight, stride, padding, dilation, groups, &p, dims) or not is_bias(bias, <np.ndarray> x, p.K):
+    if not read_conv2d(x, weight, stride, padding, dilation, groups, &p, dims) or not is_bias(
+            bias, <np.ndarray> x, p.K):
         return None
     cdef int ndim = np.PyArray_NDIM(<np.ndarray> x), num = np.PyArray_TYPE(<np.ndarray> x), threads = _threads
     cdef fc_dtype t = FC_F32 if num == np.NPY_FLOAT else FC_F64
@@ -234,7 +236,7 @@ def quick_conv2d_pooled(x, weight, bias, stride, padding, dilation, groups, bint
 
 
 cdef bint read_pooled(object grad_y, object y, object winners, np.npy_intp *before) noexcept:
-    """Whether these are what comes back to conv2d, 2x2 max pooling and perhaps relu; `before`: shape of conv2d's result."""
+    """Whether these are what comes back to conv2d, 2x2 max pooling and perhaps relu; before: shape of conv2d's result."""
     cdef np.npy_intp pooled[4]
     cdef int i
     for i in range(4):
