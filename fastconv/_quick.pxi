@@ -1,7 +1,7 @@
 # The quick way into an op, part of _kernels.pyx.
 #
 # For a small image, checking the arguments in Python and preparing the call takes longer than the arithmetic.  So an op
-# first tries its quick_* function, which recognises the common call by looking at its arguments in C: plain, contiguous,
+# first tries its quick_* function, which recognises the common call by looking at its arguments in C: plain contiguous
 # aligned arrays of one float type, exact ints (or pairs of them) of ordinary size, shapes that fit.  It computes the
 # same problem as _validation.py would, makes the result and runs the kernel.  Of all else, whether it is wrong or only
 # unusual, it returns None without having done anything, and the op goes the way through _validation.py, which converts
@@ -236,7 +236,7 @@ def quick_conv2d_pooled(x, weight, bias, stride, padding, dilation, groups, bint
 
 
 cdef bint read_pooled(object grad_y, object y, object winners, np.npy_intp *before) noexcept:
-    """Whether these are what comes back to conv2d, 2x2 max pooling and perhaps relu; before: shape of conv2d's result."""
+    """Whether these are what comes back to conv2d, 2x2 max pool and perhaps relu; before: shape of conv2d's result."""
     cdef np.npy_intp pooled[4]
     cdef int i
     for i in range(4):
