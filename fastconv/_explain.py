@@ -9,7 +9,7 @@ from numpy.typing import DTypeLike
 
 from fastconv._kernels import conv2d_explain
 from fastconv._threads import get_num_threads
-from fastconv._validation import ShapeError, Size, _conv2d, _conv_padding, describe, integer, shape_tuple, size
+from fastconv._validation import Size, check_conv2d_shapes
 
 PASSES = ("forward", "grad_x", "grad_weight")
 
@@ -80,7 +80,7 @@ def explain_conv2d(
     Raises
     ------
     ShapeError, TypeError
-        As conv2d.
+        As conv2d; TypeError also if dtype is neither float32 nor float64.
 
     Notes
     -----
@@ -95,22 +95,12 @@ def explain_conv2d(
     >>> passes["forward"].algorithm
     'winograd F(2x2, 3x3)'
     """
-    op = "explain_conv2d"
-    kind = np.dtype(dtype)
-    if kind not in (np.float32, np.float64):
-        raise ShapeError(f"{op}: dtype must be float32 or float64, got {describe(dtype)}")
-    problem, _, _ = _conv2d(
-        op,
-        shape_tuple(op, "x_shape", x_shape, (3, 4)),
-        shape_tuple(op, "weight_shape", weight_shape, (4,)),
-        size(op, "stride", stride),
-        _conv_padding(op, padding),
-        size(op, "dilation", dilation),
-        integer(op, "groups", groups),
+    problem, single = check_conv2d_shapes(
+        "explain_conv2d", x_shape, weight_shape, stride, padding, dilation, groups, dtype
     )
     explained = {}
     for i, name in enumerate(PASSES):
-        algorithm, m, tile, workspace, sparse = conv2d_explain(problem, kind == np.float32, i, get_num_threads())
+        algorithm, m, tile, workspace, sparse = conv2d_explain(problem, single, i, get_num_threads())
         explained[name] = Explanation(_name(algorithm, m), tile, workspace, sparse)
     return explained
 

@@ -342,6 +342,35 @@ def check_conv2d(
     return x, weight, bias, problem, y_shape
 
 
+def check_conv2d_shapes(
+    op: str,
+    x_shape: object,
+    weight_shape: object,
+    stride: object,
+    padding: object,
+    dilation: object,
+    groups: object,
+    dtype: object,
+) -> tuple[Conv2dProblem, bool]:
+    """The problem of a convolution of which only the shapes are known, and whether it is of float32."""
+    try:
+        kind = np.dtype(dtype)  # type: ignore[call-overload]
+    except TypeError:
+        kind = None
+    if kind not in (np.float32, np.float64):
+        raise TypeError(f"{op}: dtype must be float32 or float64, got {describe(dtype)}")
+    problem, _, _ = _conv2d(
+        op,
+        shape_tuple(op, "x_shape", x_shape, (3, 4)),
+        shape_tuple(op, "weight_shape", weight_shape, (4,)),
+        size(op, "stride", stride),
+        _conv_padding(op, padding),
+        size(op, "dilation", dilation),
+        integer(op, "groups", groups),
+    )
+    return problem, kind == np.float32
+
+
 def _conv_padding(op: str, padding: object) -> Size | str:
     if isinstance(padding, str):
         if padding in ("same", "valid"):

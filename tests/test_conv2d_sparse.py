@@ -64,7 +64,7 @@ def test_random_problems(isa, dtype, share, N, C, K, size, kernel, stride, paddi
     magnitude = reference.conv2d_backward(abs(grad_y), abs(x), abs(weight), **options)
     positions = grad_y[:, 0].size
     for result, right, sums, n in zip(results, exact, magnitude, (grad_y.size // N, positions, positions), strict=True):
-        assert_within(result, right, sums, n, terms=6)
+        assert_within(result, right, sums, n, terms=5)  # 5: the reference was rounded to dtype too
 
 
 def test_threads_and_runs_do_not_show(isa):
