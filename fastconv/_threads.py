@@ -4,9 +4,11 @@
    (rounded up), so that a container with two CPUs gets two threads on a machine of sixty-four.  OMP_NUM_THREADS
    overrides all three; set_num_threads and threads override that.  One number for the whole process.
 2. Spinning: libgomp's threads spin for milliseconds after each parallel region, which takes CPU time from everybody
-   else.  GOMP_SPINCOUNT=1000 keeps that to microseconds.  The runtime reads its variables once, when it is loaded, so
-   ours is in the environment only while the compiled module is imported, and not at all if the user has set either
-   GOMP_SPINCOUNT or OMP_WAIT_POLICY.  A libgomp that somebody loaded before us keeps its settings.
+   else.  GOMP_SPINCOUNT=2000 keeps that to about 50 microseconds: the next layer of a network mostly comes sooner, and
+   finds the threads awake (to wake one takes 20 to 40; a virtual machine may make the end of the spinning slower).
+   The runtime reads its variables once, when it is loaded, so ours is in the environment only while the compiled module
+   is imported, and not at all if the user has set either GOMP_SPINCOUNT or OMP_WAIT_POLICY.  A libgomp that somebody
+   loaded before us keeps its settings.
 3. Fork: libgomp's pool of threads does not survive a fork, and a child that then asks for it hangs.  So the pool is
    paused (its threads end; they come back when needed) in the parent just before a fork.  Where that fails, which
    libgomp does only inside a parallel region, the child uses one thread.
@@ -21,7 +23,7 @@ from types import TracebackType
 from typing import Any
 
 MAX_THREADS = 1024
-SPIN_COUNT = "1000"
+SPIN_COUNT = "2000"
 
 
 def _load_kernels() -> Any:

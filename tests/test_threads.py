@@ -238,7 +238,7 @@ SPIN = """
 @pytest.mark.parametrize(
     ("environment", "during", "after"),
     [
-        ({}, "1000", [None, None]),
+        ({}, "2000", [None, None]),
         ({"GOMP_SPINCOUNT": "7"}, "7", ["7", None]),
         ({"OMP_WAIT_POLICY": "PASSIVE"}, None, [None, "PASSIVE"]),
     ],

@@ -3,12 +3,14 @@
  *
  * A unit is a band of tile rows of one image.  It is turned into [row][column][channel] and transformed to
  * v [xi][tile][c]; for each block of output channels, v times the transformed weights gives m [xi][tile][k], which is
- * transformed back and written in rows.  Two schedules do the same sums:
+ * transformed back and written in rows.  Three schedules do the same sums:
  *
  *   few weights   they are all transformed first and stay in L2; a task takes a unit (or some small ones) through all
  *                 blocks of output channels, v staying in L2 too
  *   many weights  v of as many images as fit in shared memory is made first; a task takes a block of output channels,
  *                 transforms its weights, and goes through all units: each weight is read once.  For few units too
+ *   alone         one small image: each thread makes the whole v for itself and takes blocks of output channels, with
+ *                 nothing shared: to fetch half of v from another core takes longer than to make it
  *
  * Each number of the result depends on its own tile alone, so neither units nor threads nor other images show in it.
  *
@@ -60,7 +62,7 @@ typedef struct {
     ptrdiff_t tile_rows, tile_cols, channels; /* channels: C in whole vectors */
     ptrdiff_t tiles;                          /* of an image */
     ptrdiff_t band, bands;                    /* tile rows of a unit; units of an image */
-    int many;                                 /* weights: which schedule */
+    int many, alone;                          /* which schedule; few if neither */
     ptrdiff_t together;                       /* few: images of a task, more than one only where an image is one unit */
     ptrdiff_t round, splits;                  /* many: images whose v is in memory at a time; tasks for a block of K */
     ptrdiff_t v_row, v_plane, m_plane, u_plane;
@@ -79,17 +81,20 @@ static FC(winograd_plan) FC(plan_winograd)(const FC(correlation) *q, const FC(bl
     f.tiles = f.tile_rows * f.tile_cols;
     f.channels = FC(round_up)(q->C, lanes);
     f.band = FC(tile_band)(f.planes, f.tile_rows, f.tile_cols, f.channels);
-    while (f.band > 1 && all * ((f.tile_rows + f.band - 1) / f.band) < 2 * threads) f.band = (f.band + 1) / 2;
+    const ptrdiff_t v_image = f.planes * f.tiles * f.channels * (ptrdiff_t)sizeof(real);
+    f.alone = all == 1 && threads > 1 && b->blocks >= threads && v_image <= WINOGRAD_BYTES;
+    if (f.alone) f.band = f.tile_rows;
+    while (!f.alone && f.band > 1 && all * ((f.tile_rows + f.band - 1) / f.band) < 2 * threads) f.band = (f.band + 1) / 2;
     f.bands = (f.tile_rows + f.band - 1) / f.band;
     /* With a few units only, blocks of output channels are easier to share among the threads. */
-    f.many = q->groups == 1 && (f.planes * f.channels * q->K * (ptrdiff_t)sizeof(real) > WINOGRAD_WEIGHTS ||
-                                (threads > 1 && all * f.bands < 4 * threads && b->blocks >= threads));
+    f.many = q->groups == 1 && !f.alone &&
+             (f.planes * f.channels * q->K * (ptrdiff_t)sizeof(real) > WINOGRAD_WEIGHTS ||
+              (threads > 1 && all * f.bands < 4 * threads && b->blocks >= threads));
     f.together = 1;
     if (f.bands == 1 && q->groups == 1 && !f.many)
         while (f.together * 2 * f.tiles <= WINOGRAD_TILES && f.together * 4 * threads <= q->images &&
                f.together * 2 * f.tiles * f.planes * f.channels * (ptrdiff_t)sizeof(real) <= WINOGRAD_BYTES)
             f.together *= 2;
-    const ptrdiff_t v_image = f.planes * f.tiles * f.channels * (ptrdiff_t)sizeof(real);
     f.round = WINOGRAD_SHARED / v_image < 1 ? 1 : WINOGRAD_SHARED / v_image;
     if (f.round > q->images) f.round = q->images;
     f.splits = 1;
@@ -189,6 +194,24 @@ static void FC(winograd_all_u)(const FC(blocks) *b, const FC(winograd_plan) *f, 
     }
 }
 
+/* Few weights: v of `images` images of `tiles` tiles each, the first of them `first` (of images x groups), from tile row i0
+ * on -> y of one block of output channels, whose transformed weights are in f->u. */
+static void FC(winograd_block)(const FC(correlation) *q, const FC(blocks) *b, const FC(winograd_plan) *f, ptrdiff_t first,
+                               ptrdiff_t images, ptrdiff_t i0, ptrdiff_t rows, ptrdiff_t block, const real *v, real *m,
+                               real *ys, const real *bias, real *y) {
+    const int kv = FC(block_vectors)(b, q->K, block), width = kv * kernels.lanes;
+    const ptrdiff_t k = block * b->width, tiles = rows * f->tile_cols, g = first % q->groups;
+    const real *u = f->u + g * f->planes * f->u_plane + k * q->C, *start = bias + g * b->blocks * b->width + k;
+    for (int xi = 0; xi < f->planes; xi++)
+        kernels.winograd_multiply(images * tiles, q->C, f->v_row, kv, v + xi * f->v_plane, u + xi * f->u_plane,
+                                  m + xi * f->m_plane);
+    for (ptrdiff_t n = 0; n < images; n++) {
+        const ptrdiff_t image = (first + n) * q->K + k;
+        if (q->after) FC(winograd_pooled)(q, f, m + n * tiles * width, width, q->K - k, i0, rows, start, ys, image);
+        else FC(winograd_y)(q, f, m + n * tiles * width, width, q->K - k, i0, rows, start, ys, y + image * q->y_channel);
+    }
+}
+
 /* Few weights: all images.  Called by every thread of a team. */
 static void FC(winograd_few)(const FC(correlation) *q, const FC(blocks) *b, const FC(winograd_plan) *f, const real *x,
                              const real *bias, real *y) {
@@ -200,24 +223,24 @@ static void FC(winograd_few)(const FC(correlation) *q, const FC(blocks) *b, cons
         const ptrdiff_t first = task / f->bands * f->together, i0 = task % f->bands * f->band;
         const ptrdiff_t images = all - first < f->together ? all - first : f->together;
         const ptrdiff_t rows = f->tile_rows - i0 < f->band ? f->tile_rows - i0 : f->band, tiles = rows * f->tile_cols;
-        const ptrdiff_t g = first % q->groups;
         if (images == 1 && f->beyond[first / q->groups]) continue;
         for (ptrdiff_t n = 0; n < images; n++)
             FC(winograd_v)(q, f, x + (first + n) * q->C * q->H * q->W, i0, rows, xs, v + n * tiles * f->v_row);
-        for (ptrdiff_t block = 0; block < b->blocks; block++) {
-            const int kv = FC(block_vectors)(b, q->K, block), width = kv * kernels.lanes;
-            const ptrdiff_t k = block * b->width;
-            const real *u = f->u + g * f->planes * f->u_plane + k * q->C;
-            for (int xi = 0; xi < f->planes; xi++)
-                kernels.winograd_multiply(images * tiles, q->C, f->v_row, kv, v + xi * f->v_plane, u + xi * f->u_plane,
-                                          m + xi * f->m_plane);
-            for (ptrdiff_t n = 0; n < images && q->after; n++)
-                FC(winograd_pooled)(q, f, m + n * tiles * width, width, q->K - k, i0, rows, bias + g * b->blocks * b->width + k,
-                                    ys, (first + n) * q->K + k);
-            for (ptrdiff_t n = 0; n < images && !q->after; n++)
-                FC(winograd_y)(q, f, m + n * tiles * width, width, q->K - k, i0, rows, bias + g * b->blocks * b->width + k, ys,
-                               y + ((first + n) * q->K + k) * q->y_channel);
-        }
+        for (ptrdiff_t block = 0; block < b->blocks; block++)
+            FC(winograd_block)(q, b, f, first, images, i0, rows, block, v, m, ys, bias, y);
+    }
+}
+
+/* Alone: the one image.  Called by every thread of a team. */
+static void FC(winograd_alone)(const FC(correlation) *q, const FC(blocks) *b, const FC(winograd_plan) *f, const real *x,
+                               const FC(weights) *w, const real *bias, real *y) {
+    real *xs = f->scratch + (size_t)omp_get_thread_num() * f->part;
+    real *v = xs + f->x_part, *m = v + f->v_part, *ys = m + f->m_part, *slice = ys + f->y_part;
+    FC(winograd_v)(q, f, x, 0, f->tile_rows, xs, v);
+#pragma omp for schedule(static) nowait
+    for (ptrdiff_t block = 0; block < b->blocks; block++) {
+        FC(winograd_u)(w, b, f, 0, block, slice, f->u + block * b->width * w->C);
+        FC(winograd_block)(q, b, f, 0, 1, 0, f->tile_rows, block, v, m, ys, bias, y);
     }
 }
 
@@ -278,17 +301,24 @@ static int FC(winograd)(const FC(correlation) *q, const FC(blocks) *b, const FC(
 #pragma omp parallel num_threads(team) if (team > 1)
     {
         const fc_mode mode = fc_mode_enter();
+        if (f->alone && team > 1) { /* each thread finds out for itself, which is quicker than to wait */
+            const int leave = !kernels.all_within(x, image, FC(WINOGRAD_LIMIT));
+            if (!leave) FC(winograd_alone)(q, b, f, x, w, bias, y);
+#pragma omp single nowait
+            f->beyond[0] = (uint8_t)leave, beyond = leave;
+        } else {
 #pragma omp for schedule(static) reduction(|| : beyond) nowait
-        for (ptrdiff_t n = 0; n < q->images; n++) {
-            f->beyond[n] = !kernels.all_within(x + n * image, image, FC(WINOGRAD_LIMIT));
-            beyond = beyond || f->beyond[n];
-        }
-        if (!f->many) FC(winograd_all_u)(b, f, w, q->groups);
+            for (ptrdiff_t n = 0; n < q->images; n++) {
+                f->beyond[n] = !kernels.all_within(x + n * image, image, FC(WINOGRAD_LIMIT));
+                beyond = beyond || f->beyond[n];
+            }
+            if (!f->many) FC(winograd_all_u)(b, f, w, q->groups);
 #pragma omp barrier
-        const int go = !(beyond && q->after); /* with an epilogue it is all or nothing */
-        if (go && !f->many) FC(winograd_few)(q, b, f, x, bias, y);
-        for (ptrdiff_t n = 0; go && f->many && n < q->images; n += f->round)
-            FC(winograd_many)(q, b, f, n, q->images - n < f->round ? q->images - n : f->round, x, w, bias, y);
+            const int go = !(beyond && q->after); /* with an epilogue it is all or nothing */
+            if (go && !f->many) FC(winograd_few)(q, b, f, x, bias, y);
+            for (ptrdiff_t n = 0; go && f->many && n < q->images; n += f->round)
+                FC(winograd_many)(q, b, f, n, q->images - n < f->round ? q->images - n : f->round, x, w, bias, y);
+        }
         fc_mode_leave(mode);
     }
     return beyond;

@@ -52,8 +52,8 @@ class Linear(Module):
         self.init = check_init("Linear", init)
         kind = float_dtype("Linear", dtype)
         check.fits("Linear", "weight", (self.out_features, self.in_features))
-        self.weight = Parameter(np.empty((self.out_features, self.in_features), kind))
-        self.bias = Parameter(np.empty(self.out_features, kind)) if check.flag("Linear", "bias", bias) else None
+        self.weight = Parameter.empty((self.out_features, self.in_features), kind)
+        self.bias = Parameter.empty((self.out_features,), kind) if check.flag("Linear", "bias", bias) else None
         self.reset_parameters(rng)
 
     def reset_parameters(self, rng: np.random.Generator | None = None) -> None:
