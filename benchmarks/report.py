@@ -1,9 +1,10 @@
 """How side_by_side.py shows what it measured: tables, and a summary in ratios.
 
-A row is {"case", "label", "pass", "seconds": {library: {"median", "min"}}}.  An epoch has "network" and "batch_size"
-instead, and "memory": {library: {"training", "evaluation"}}, peaks in bytes.
-ratio = median of the fastest peer / median of fastconv: above 1, fastconv is ahead.
-A row of the scaling has numbers of threads in place of libraries.
+A row is {"case", "label", "pass", "seconds": {library: {"median", "min", "rounds"}}}.  An epoch has "network" and
+"batch_size" instead, and "memory": {library: {"training", "evaluation"}}, peaks in bytes.
+"rounds" are the medians of each round.  A machine can be twice as slow for seconds on end, so what is compared are the
+turns of one round, milliseconds apart: ratio = median over the rounds of peer / fastconv, for the fastest peer.  Above
+1, fastconv is ahead.  A row of the scaling has numbers of threads in place of libraries.
 """
 
 from __future__ import annotations
@@ -25,15 +26,27 @@ OTHERS = ("linear", "optimiser")
 WIDTH = 19
 
 
-def timing(samples: Sequence[float]) -> dict[str, float]:
-    return {"median": statistics.median(samples), "min": min(samples)}
+def timing(rounds: Sequence[Sequence[float]]) -> dict[str, Any]:
+    """Of the seconds of each round."""
+    samples = [seconds for each in rounds for seconds in each]
+    medians = [statistics.median(each) for each in rounds]
+    return {"median": statistics.median(samples), "min": min(samples), "rounds": medians}
+
+
+def paired(other: dict[str, Any], ours: dict[str, Any]) -> float:
+    """How many times as long the other takes, turn beside turn."""
+    return statistics.median(a / b for a, b in zip(other["rounds"], ours["rounds"], strict=True))
 
 
 def ratio(row: dict[str, Any], peer: str | None = None) -> float | None:
-    """Of the best peer, or of one; None where there is none."""
-    seconds = {name: time["median"] for name, time in row["seconds"].items()}
-    peers = [time for name, time in seconds.items() if name != OURS and peer in (None, name)]
-    return min(peers) / seconds[OURS] if peers and OURS in seconds else None
+    """Of the fastest peer, or of one; None where there is none."""
+    seconds = row["seconds"]
+    if OURS not in seconds:
+        return None
+    return min(
+        (paired(seconds[name], seconds[OURS]) for name in seconds if name != OURS and peer in (None, name)),
+        default=None,
+    )
 
 
 # -- ops ---------------------------------------------------------------------------------------------------------------
@@ -118,8 +131,8 @@ def scaling_summary(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def scaling(row: dict[str, Any]) -> float:
-    one, several = (timing["median"] for timing in row["seconds"].values())
-    return float(one / several)
+    one, several = row["seconds"].values()
+    return paired(one, several)
 
 
 # -- epochs ------------------------------------------------------------------------------------------------------------

@@ -12,10 +12,9 @@
 
 Peers: PyTorch in NCHW and in channels_last (its arrays converted beforehand, glibc told to keep freed memory), and ONNX
 Runtime's forward passes where onnxruntime and onnx can be imported; OpenVINO where that and onnx can, for --inference.
-The libraries take turns in many short rounds; one
-works while the others' threads sleep.  Reported are median and minimum over all rounds, and the ratio of the fastest
-peer's median to fastconv's: above 1, fastconv is ahead.  With --scaling, one thread and several take turns instead, and
-the ratio is that of their medians.
+The libraries take turns in many short rounds; one works while the others' threads sleep.  Reported are median and
+minimum over all rounds, and the ratio of the fastest peer's time to fastconv's, the median of the rounds' ratios: above
+1, fastconv is ahead.  With --scaling, one thread and several take turns instead.
 """
 
 from __future__ import annotations
@@ -280,14 +279,14 @@ def _prepare(
     return "unsupported" not in answer
 
 
-def _in_turn(options: argparse.Namespace, processes: Sequence[Process]) -> list[dict[str, float]]:
-    """Median and minimum of each process on the row that it is ready for; empty after no rounds."""
-    samples: list[list[float]] = [[] for _ in processes]
+def _in_turn(options: argparse.Namespace, processes: Sequence[Process]) -> list[dict[str, Any]]:
+    """The timings of each process on the row that it is ready for; empty after no rounds."""
+    samples: list[list[list[float]]] = [[] for _ in processes]
     turns = list(zip(processes, samples, strict=True))
     for number in range(15 if options.repeat is None else options.repeat):
         for process, seconds in _rotated(turns, number):
-            seconds += process.ask("time")["seconds"]
-    return [report.timing(seconds) if seconds else {} for seconds in samples]
+            seconds.append(process.ask("time")["seconds"])
+    return [report.timing(rounds) if rounds else {} for rounds in samples]
 
 
 def _measure_scaling(
@@ -351,13 +350,13 @@ def _measure_epochs(options: argparse.Namespace, processes: Sequence[Process], r
         for process in processes:
             process.ask("train", network=network, batch_size=batch_size, data_dir=None, exact=False)
             process.ask("steps", count=WARM_UP_STEPS)
-        epochs: dict[str, list[float]] = {name: [] for name in names}
+        epochs: dict[str, list[list[float]]] = {name: [] for name in names}
         for number in range(7 if options.repeat is None else options.repeat):
             for process in _rotated(processes, number):
                 process.ask("steps", count=SETTLE_STEPS)
                 timed = process.ask("steps", count=options.steps)
                 images = EPOCH_IMAGES.get(network, IMAGES)
-                epochs[process.name].append(timed["seconds"] / timed["images"] * images)
+                epochs[process.name].append([timed["seconds"] / timed["images"] * images])
         seconds = {name: report.timing(values) for name, values in epochs.items() if values}
         row = {"network": network, "batch_size": batch_size, "seconds": seconds, "memory": {}}
         result["epochs"].append(row)
