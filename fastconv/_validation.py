@@ -682,7 +682,8 @@ def check_cross_entropy(
 def _target(op: str, target: object, x_shape: tuple[int, ...], classes: int, ignored: int) -> Array:
     """Class numbers as a contiguous int64 array of shape (N,), each of them a class or ignore_index."""
     if isinstance(target, ndarray):
-        array = _plain(op, "target", target, "class numbers")
+        # A copy, since C does not check again: another thread may write to the caller's array during the call.
+        array = _plain(op, "target", target, "class numbers").copy()
         if array.dtype.kind not in "iu":
             raise TypeError(f"{op}: target must hold class numbers of an integer dtype, got {describe(array)}")
         if array.shape != x_shape[:-1]:

@@ -1,5 +1,7 @@
 /* Softmax and cross-entropy: each thread takes whole rows.  An exponential costs about as much as moving its number
- * through memory four times. */
+ * through memory four times.
+ *
+ * Probabilities underflow gradually, to denormals.  Gradients and losses don't: to them a denormal is zero. */
 #include "share.h"
 
 static int FC(row_threads)(ptrdiff_t rows, ptrdiff_t n, double passes, int threads) {
@@ -20,9 +22,11 @@ void FC(softmax_backward)(const real *grad_y, const real *y, real *grad_x, ptrdi
     threads = FC(row_threads)(rows, n, log ? 7 : 3, threads);
 #pragma omp parallel num_threads(threads)
     {
+        const fc_mode mode = fc_mode_enter();
         const fc_range r = fc_share(rows, 1);
         const ptrdiff_t at = r.begin * n;
         kernels.softmax_backward(grad_y + at, y + at, grad_x + at, r.end - r.begin, n, log);
+        fc_mode_leave(mode);
     }
 }
 
@@ -32,9 +36,11 @@ void FC(cross_entropy_forward)(const real *x, const int64_t *target, const real 
     threads = FC(row_threads)(rows, n, 5, threads);
 #pragma omp parallel num_threads(threads)
     {
+        const fc_mode mode = fc_mode_enter();
         const fc_range r = fc_share(rows, 1);
         kernels.cross_entropy_forward(&job, x + r.begin * n, target + r.begin, weight, losses + r.begin,
                                       r.end - r.begin);
+        fc_mode_leave(mode);
     }
 }
 
@@ -46,8 +52,10 @@ void FC(cross_entropy_backward)(const real *scale, const real *x, const int64_t 
     threads = FC(row_threads)(rows, n, 6, threads);
 #pragma omp parallel num_threads(threads)
     {
+        const fc_mode mode = fc_mode_enter();
         const fc_range r = fc_share(rows, 1);
         kernels.cross_entropy_backward(&job, scale + r.begin, x + r.begin * n, target + r.begin, weight,
                                        grad_x + r.begin * n, r.end - r.begin);
+        fc_mode_leave(mode);
     }
 }
