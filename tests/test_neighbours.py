@@ -1,4 +1,4 @@
-"""Beside torch and scikit-learn in one process, each with an OpenMP of its own: imported before or after, used in turns.
+"""Beside torch and scikit-learn, each with an OpenMP of its own, in one process: imported before or after, in turns.
 
 In a Python of its own with a time limit; skipped where the other library is missing.
 """
