@@ -1,7 +1,9 @@
 """Malformed calls, by table: each is refused with the right exception, which names the argument and what it got.
 
 A row is one call: the op, its arguments, the exception's exact type and a pattern for its message.  Nothing may be
-changed by a call that is refused, so each row also compares every array with a copy from before.
+changed by a call that is refused, so each row also compares every array with a copy from before.  The rows run in
+child processes (child.py), where a call that crashes or hangs fails its own row alone.  test_bad_layers.py has the
+rows of layers, optimisers and data.
 """
 
 from fractions import Fraction
@@ -9,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from child import Rows
 
 import fastconv
 from fastconv import ShapeError
@@ -464,12 +467,14 @@ bad("set_float32_precision", 1, error=TypeError, match=r"precision must be one o
 
 
 def test_table_is_large_enough_and_covers_every_op() -> None:
-    assert len(ROWS) >= 130
+    print(f"{len(ROWS)} malformed calls of operations and settings")
+    assert len(ROWS) >= 300
     assert {row.values[0] for row in ROWS} >= set(fastconv.ops.__all__)
 
 
-@pytest.mark.parametrize(("op", "args", "kwargs", "error", "match"), ROWS)
-def test_refused(op: str, args: tuple[Any, ...], kwargs: dict[str, Any], error: type[Exception], match: str) -> None:
+def run_row(number: int) -> None:
+    """In a child process: the call of a row, and what it must raise and leave alone."""
+    op, args, kwargs, error, match = ROWS[number].values
     arrays = [value for value in (*args, *kwargs.values()) if isinstance(value, np.ndarray) and value.size < 1_000_000]
     before = [(array.copy(), array.shape, array.strides, array.dtype, array.flags.num) for array in arrays]
     settings = fastconv.get_num_threads(), fastconv.get_float32_precision()
@@ -484,6 +489,15 @@ def test_refused(op: str, args: tuple[Any, ...], kwargs: dict[str, Any], error: 
     for array, (copy, shape, strides, dtype, flags) in zip(arrays, before, strict=True):
         assert (array.shape, array.strides, array.dtype, array.flags.num) == (shape, strides, dtype, flags)
         assert array.tobytes() == copy.tobytes()
+
+
+RESULTS = Rows("test_bad_input", len(ROWS))
+
+
+@pytest.mark.parametrize("number", range(len(ROWS)), ids=[row.id for row in ROWS])
+def test_refused(number: int) -> None:
+    problem = RESULTS[number]
+    assert problem is None, f"{ROWS[number].values}: {problem}"
 
 
 def test_refused_calls_are_not_cached() -> None:

@@ -1,0 +1,480 @@
+"""Thousands of random calls beside PyTorch's in float64: forward, backward, and every option.
+
+A `Family` is one op: a function that draws one configuration, calls fastconv and PyTorch, and compares.  Its
+configurations are run in chunks of `CHUNK`; a failure names the family, the seed that repeats it alone
+
+    PEER_ONE=conv2d:123 python -m pytest tests/test_peer_random.py -k one_alone
+
+and what was drawn.  Data is either small integers, on which every sum is exact, so that results are equal to the last
+bit; or floats, on which each element is within DESIGN's bound, ``(4 + sqrt(n)) * eps * sum |x||weight|``.  float32
+configurations are compared with PyTorch's float64 results of the same numbers.  Each array lies in memory in a layout
+of its own (strategies.LAYOUTS), and must be left as it was.
+
+PyTorch is no dependency: without it these tests are skipped.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from oracle import assert_within
+from strategies import LAYOUTS, lay_out, numbers
+
+from fastconv import ops
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+functional = torch.nn.functional
+
+pytestmark = [
+    pytest.mark.peer,
+    pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths:UserWarning"),
+    pytest.mark.filterwarnings("ignore:.*Mean of empty slice|invalid value:RuntimeWarning"),
+]
+CHUNK = 100
+F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
+
+
+class Draw:
+    """One configuration: draws from a seeded generator, and remembers what it drew for the message of a failure."""
+
+    def __init__(self, family: str, number: int) -> None:
+        self.rng = np.random.default_rng([*family.encode(), number])
+        self.said: list[str] = []
+        self.inputs: list[tuple[np.ndarray, np.ndarray]] = []
+        self.dtype = F32 if self.chance(0.25) else F64
+        self.whole = self.chance(0.4)  # small integers
+        self.say(dtype=self.dtype.name, whole=self.whole)
+
+    def say(self, **what: object) -> None:
+        self.said += [f"{name}={value}" for name, value in what.items()]
+
+    def chance(self, p: float = 0.5) -> bool:
+        return bool(self.rng.random() < p)
+
+    def integer(self, low: int, high: int) -> int:
+        return int(self.rng.integers(low, high + 1))
+
+    def size(self, low: int, high: int) -> int | tuple[int, int]:
+        """One number for both axes, or a pair."""
+        return self.integer(low, high) if self.chance() else (self.integer(low, high), self.integer(low, high))
+
+    def one_of(self, *choices):
+        return choices[self.integer(0, len(choices) - 1)]
+
+    def array(self, name: str, shape: tuple[int, ...], values: np.ndarray | None = None) -> np.ndarray:
+        """Numbers of the configuration's kind and dtype, in a random layout."""
+        if values is None:
+            values = numbers(self.rng, shape, self.dtype, "integers" if self.whole else self.one_of("normal", "wide"))
+        layout = self.one_of(*LAYOUTS)
+        self.say(**{name: f"{layout}{tuple(shape)}"})
+        x = lay_out(np.asarray(values), layout)
+        self.inputs.append((x, x.copy()))
+        return x
+
+    def batch(self, c: int, h: int, w: int, most: int = 3) -> tuple[int, ...]:
+        """(N, C, H, W), N from 0 up, or (C, H, W)."""
+        return (c, h, w) if self.chance(0.2) else (self.integer(0, most), c, h, w)
+
+    def assert_inputs_are_as_they_were(self) -> None:
+        for x, copy in self.inputs:
+            np.testing.assert_array_equal(x, copy)
+
+    def equal_or_within(self, what: str, ours, theirs, magnitude, n: int) -> None:
+        """The last bit on integers, DESIGN's bound on floats; `theirs` and `magnitude` in float64."""
+        ours, right = np.asarray(ours), array_of(theirs)
+        assert ours.dtype == self.dtype, what
+        assert ours.shape == right.shape, what
+        assert ours.flags.c_contiguous, what
+        try:
+            if self.whole:
+                np.testing.assert_array_equal(ours, right)
+            else:
+                assert_within(ours, right, array_of(magnitude), n)
+        except AssertionError as error:
+            raise AssertionError(f"{what}: {error}") from None
+
+
+def array_of(x) -> np.ndarray:
+    return x.detach().numpy() if torch.is_tensor(x) else np.asarray(x)
+
+
+def tensor(x, grad: bool = True):
+    """A float64 tensor of the same numbers."""
+    return None if x is None else torch.tensor(np.array(x, np.float64, order="C"), requires_grad=grad)
+
+
+def gradients(function: Callable, tensors, grad_y) -> tuple:
+    """(y, gradients) of PyTorch."""
+    y = function(*tensors)
+    y.backward(torch.as_tensor(np.array(grad_y(y.shape), np.float64)))
+    return y, [None if x is None else x.grad for x in tensors]
+
+
+def with_magnitudes(function: Callable, arrays, grad_y):
+    """(y, gradients) of PyTorch for a linear function of each array, and the same sums over absolute values.
+
+    `arrays` are what is multiplied, `size_of` what bounds it: abs, but see `conv2d`.
+    """
+    y, grads = gradients(function, [tensor(x) for x in arrays], grad_y)
+    sizes, size_grads = gradients(
+        function, [None if x is None else tensor(abs(x)) for x in arrays], lambda shape: abs(grad_y(shape))
+    )
+    return (y, *grads), (sizes, *size_grads)
+
+
+def pair(size) -> tuple[int, int]:
+    return size if isinstance(size, tuple) else (size, size)
+
+
+# -- convolution -------------------------------------------------------------------------------------------------------
+
+
+def image_size(draw: Draw, kernel, stride, padding, dilation, most: int) -> tuple[int, int]:
+    """Of an image that gives from 1 to `most` outputs along an axis, with pixels left over."""
+    sizes = []
+    for k, s, p, d in zip(*(pair(size) for size in (kernel, stride, padding, dilation)), strict=True):
+        least = d * (k - 1) + 1 - 2 * p
+        sizes.append(max(1, least + s * draw.integer(0, most - 1) + draw.integer(0, s - 1)))
+    return sizes[0], sizes[1]
+
+
+def conv2d(draw: Draw, channels: int = 4, kernels: int = 11, filters: int = 5, finite: bool = True) -> None:
+    kernel = (draw.integer(1, kernels), draw.integer(1, kernels)) if draw.chance() else (draw.integer(1, kernels),) * 2
+    groups = draw.one_of(1, 1, draw.integer(1, 4))
+    c, k = draw.one_of(1, draw.integer(1, channels)), draw.integer(1, filters)
+    dilation, padding = draw.size(1, 3), draw.size(0, 4)
+    stride = draw.size(1, max(kernel) + 3) if draw.chance(0.6) else 1
+    padding = draw.one_of("same", "valid", padding, padding, padding) if stride == 1 else padding
+    if not finite:
+        padding = 0  # over padding the two differ on purpose: 0 * inf is NaN in PyTorch and nothing here
+    seen = padding if not isinstance(padding, str) else 0
+    h, w = image_size(draw, kernel, stride, seen, dilation, 6)
+    shape = draw.batch(c * groups, h, w)
+    options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    draw.say(**options)
+    x = draw.array("x", shape)
+    weight = draw.array("weight", (k * groups, c, *kernel))
+    bias = draw.array("bias", (k * groups,)) if draw.chance() else None
+    if not finite:
+        x = draw.array("x", shape, spoiled(draw, x))
+        weight = draw.array("weight", weight.shape, spoiled(draw, weight)) if draw.chance(0.3) else weight
+
+    theirs = functional.conv2d(tensor(x), tensor(weight), tensor(bias), **options)
+    y = ops.conv2d(x, weight, bias, **options)
+    if not finite:
+        same_where_not_finite(draw, y, array_of(theirs))
+        return
+    grad_y = draw.array("grad_y", theirs.shape)
+    function = lambda x, weight, bias: functional.conv2d(x, weight, bias, **options)  # noqa: E731
+    rights, sizes = with_magnitudes(function, (x, weight, bias), lambda _: grad_y)
+    if kernel == (3, 3) and stride in (1, (1, 1)):  # Winograd: each tap counts as the largest of its filter and channel
+        largest = np.broadcast_to(abs(weight).max(axis=(2, 3), keepdims=True), weight.shape)
+        _, sizes = with_magnitudes(function, (abs(x), largest, bias), lambda _: grad_y)
+        sizes = list(sizes)
+        sizes[2] = np.broadcast_to(array_of(sizes[2]).max(axis=(2, 3), keepdims=True), weight.shape)
+    draw.equal_or_within("y", y, rights[0], sizes[0], c * kernel[0] * kernel[1] + 1)
+    positions = grad_y.size // (k * groups)
+    counts = (k * kernel[0] * kernel[1], positions, positions)
+    grads = ops.conv2d_backward(grad_y, x, weight, **options)
+    for name, ours, right, size, n in zip(("x", "weight", "bias"), grads, rights[1:], sizes[1:], counts, strict=True):
+        if right is not None:
+            draw.equal_or_within(f"grad_{name}", ours, right, size, n)
+
+
+def spoiled(draw: Draw, x: np.ndarray) -> np.ndarray:
+    """With a few NaN and infinities."""
+    special = draw.rng.choice(np.array([np.nan, np.inf, -np.inf], x.dtype), x.shape)
+    return np.where(draw.rng.random(x.shape) < 0.02, special, x)
+
+
+def same_where_not_finite(draw: Draw, ours: np.ndarray, theirs: np.ndarray) -> None:
+    finite = np.isfinite(theirs)
+    np.testing.assert_array_equal(np.isfinite(ours), finite)
+    np.testing.assert_array_equal(ours[~finite], theirs[~finite])
+    scale = float(np.max(abs(theirs), initial=1, where=finite))
+    np.testing.assert_allclose(ours[finite], theirs[finite], rtol=0, atol=1e4 * np.finfo(draw.dtype).eps * scale)
+
+
+def conv2d_many_channels(draw: Draw) -> None:
+    """Enough channels for Winograd, for products of matrices, for the depthwise path and for blocks of channels."""
+    conv2d(draw, channels=40, kernels=draw.one_of(1, 3, 3, 5), filters=40)
+
+
+def conv2d_not_finite(draw: Draw) -> None:
+    draw.whole = draw.chance()
+    conv2d(draw, kernels=4, finite=False)
+
+
+# -- pooling -----------------------------------------------------------------------------------------------------------
+
+
+def pool_problem(draw: Draw, dilated: bool) -> tuple[tuple[int, ...], dict]:
+    """(shape of x, options): as PyTorch limits them, to padding of half the kernel, dilated or not."""
+    kernel = draw.size(1, 6)
+    stride = None if draw.chance(0.3) else draw.size(1, 7)
+    dilation = draw.size(1, 3) if dilated and draw.chance() else 1
+    padding = tuple(draw.integer(0, k // 2) for k in pair(kernel))
+    padding = padding if draw.chance() else min(padding)
+    ceil_mode = draw.chance()
+    h, w = image_size(draw, kernel, kernel if stride is None else stride, padding, dilation, 6)
+    if ceil_mode:  # the last window may reach over the end
+        h, w = h - draw.integer(0, 3), w - draw.integer(0, 3)
+    h, w = (max(size, d) for size, d in zip((h, w), pair(dilation), strict=True))  # no window between the pixels
+    options = {"kernel_size": kernel, "stride": stride, "padding": padding, "ceil_mode": ceil_mode}
+    if dilated:
+        options["dilation"] = dilation
+    draw.say(**options)
+    return draw.batch(draw.integer(1, 5), h, w), options
+
+
+def or_refused(op: Callable, x: np.ndarray, options: dict, theirs: Callable):
+    """The result of PyTorch; None where it refuses the call, and then fastconv must refuse it too."""
+    try:
+        return theirs()
+    except RuntimeError:
+        with pytest.raises(ValueError, match="kernel_size|dilation"):
+            op(x, **options)
+        return None
+
+
+def max_pool2d(draw: Draw) -> None:
+    shape, options = pool_problem(draw, dilated=True)
+    kind = draw.one_of("ties", "special", "minus_inf", "numbers")
+    values = draw.rng.integers(-1, 2, shape).astype(draw.dtype)
+    if kind == "special":
+        special = draw.rng.choice(np.array([np.nan, np.inf, -np.inf], draw.dtype), shape)
+        values = np.where(draw.rng.random(shape) < 0.3, special, values)
+    elif kind == "minus_inf":
+        values[draw.rng.random(shape) < 0.9] = -np.inf
+    draw.say(kind=kind)
+    x = draw.array("x", shape, None if kind == "numbers" else values)
+    theirs_x = tensor(x)
+    theirs = or_refused(
+        ops.max_pool2d, x, options, lambda: functional.max_pool2d(theirs_x, **options, return_indices=True)
+    )
+    if theirs is None:
+        return
+    y, indices = ops.max_pool2d(x, **options, return_indices=True)
+    assert y.dtype == draw.dtype
+    assert indices.dtype == np.int64
+    np.testing.assert_array_equal(y, array_of(theirs[0]), err_msg="y")
+    np.testing.assert_array_equal(indices, array_of(theirs[1]), err_msg="indices")
+    np.testing.assert_array_equal(ops.max_pool2d(x, **options), y, err_msg="y without indices")
+    grad_y = draw.array("grad_y", y.shape)
+    theirs[0].backward(tensor(grad_y, False))
+    sizes = ops.max_pool2d_backward(abs(grad_y.astype(np.float64)), indices, x.shape)
+    area = int(np.prod(pair(options["kernel_size"])))
+    draw.equal_or_within("grad_x", ops.max_pool2d_backward(grad_y, indices, x.shape), theirs_x.grad, sizes, area)
+
+
+def avg_pool2d(draw: Draw) -> None:
+    shape, options = pool_problem(draw, dilated=False)
+    options["count_include_pad"] = draw.chance()
+    options["divisor_override"] = draw.one_of(None, None, draw.integer(1, 9), -draw.integer(1, 9))
+    draw.say(**options)
+    draw.whole = False  # quotients are rounded
+    x = draw.array("x", shape)
+    if or_refused(ops.avg_pool2d, x, options, lambda: functional.avg_pool2d(tensor(x), **options)) is None:
+        return
+    y = ops.avg_pool2d(x, **options)
+    grad_y = draw.array("grad_y", y.shape)
+    rights, sizes = with_magnitudes(lambda x: functional.avg_pool2d(x, **options), (x,), lambda _: grad_y)
+    area = int(np.prod(pair(options["kernel_size"])))
+    draw.equal_or_within("y", y, rights[0], abs(array_of(sizes[0])), area)
+    grad_x = ops.avg_pool2d_backward(grad_y, x.shape, **options)
+    draw.equal_or_within("grad_x", grad_x, rights[1], abs(array_of(sizes[1])), area)
+
+
+# -- linear ------------------------------------------------------------------------------------------------------------
+
+
+def linear(draw: Draw) -> None:
+    rows = tuple(draw.integer(0, 9) for _ in range(draw.integer(0, 3)))
+    inputs, outputs = draw.integer(1, 40), draw.integer(1, 40)
+    x = draw.array("x", (*rows, inputs))
+    weight = draw.array("weight", (outputs, inputs))
+    bias = draw.array("bias", (outputs,)) if draw.chance() else None
+    grad_y = draw.array("grad_y", (*rows, outputs))
+    rights, sizes = with_magnitudes(functional.linear, (x, weight, bias), lambda _: grad_y)
+    m = int(np.prod(rows))
+    ours = (ops.linear(x, weight, bias), *ops.linear_backward(grad_y, x, weight))
+    names, counts = ("y", "grad_x", "grad_weight", "grad_bias"), (inputs + 1, outputs, m, m)
+    for name, one, right, size, n in zip(names, ours, rights, sizes, counts, strict=True):
+        if right is not None:
+            draw.equal_or_within(name, one, right, size, n)
+
+
+# -- activations -------------------------------------------------------------------------------------------------------
+
+
+def any_shape(draw: Draw) -> tuple[int, ...]:
+    return tuple(draw.integer(0 if draw.chance(0.1) else 1, 9) for _ in range(draw.integer(1, 4)))
+
+
+def with_specials(draw: Draw, shape: tuple[int, ...]) -> np.ndarray:
+    """Numbers of many sizes, with zeros of either sign, NaN and infinities here and there."""
+    values = np.asarray(draw.rng.standard_normal(shape) * 2.0 ** draw.rng.uniform(-12, 8, shape), draw.dtype)
+    special = draw.rng.choice(np.array([np.nan, np.inf, -np.inf, 0.0, -0.0], draw.dtype), shape)
+    return np.where(draw.rng.random(shape) < 0.1, special, values)
+
+
+def relu(draw: Draw) -> None:
+    shape = any_shape(draw)
+    x, grad_y = draw.array("x", shape, with_specials(draw, shape)), draw.array("grad_y", shape)
+    y, (grad,) = gradients(functional.relu, [tensor(x)], lambda _: grad_y)
+    np.testing.assert_array_equal(ops.relu(x), array_of(y))
+    np.testing.assert_array_equal(ops.relu_backward(grad_y, x), array_of(grad))
+
+
+def softmax(draw: Draw, kind: str = "softmax") -> None:
+    shape = any_shape(draw)
+    dim = draw.integer(-len(shape), len(shape) - 1)
+    draw.whole = False
+    draw.say(kind=kind, dim=dim)
+    values = np.asarray(draw.rng.standard_normal(shape) * 2.0 ** draw.rng.uniform(-9, 7, shape), draw.dtype)
+    if draw.chance(0.2):
+        values = np.where(draw.rng.random(shape) < 0.1, np.asarray(-np.inf, draw.dtype), values)
+    x, grad_y = draw.array("x", shape, values), draw.array("grad_y", shape)
+    y, (grad,) = gradients(lambda x: getattr(functional, kind)(x, dim), [tensor(x)], lambda _: grad_y)
+    ours = getattr(ops, kind)(x, dim)
+    right, n = array_of(y), shape[dim]
+    # The distance to the row's largest x is rounded before exp sees it: its size counts.
+    exact = x.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        distance = abs(exact - exact.max(axis=dim, keepdims=True, initial=-np.inf))
+    size = right * (1 + distance) if kind == "softmax" else 1 + distance + abs(right)
+    same_special(ours, right)
+    known = np.isfinite(right) & np.isfinite(size)
+    assert_within(ours[known], right[known], size[known], n)
+    # The gradient of the same rounded y, as PyTorch's own backward takes it.
+    if not np.isfinite(right).all():
+        return
+    spread = abs(array_of(grad_y)).astype(np.float64)
+    p = right if kind == "softmax" else np.exp(right)
+    total = spread.sum(axis=dim, keepdims=True)
+    size = p * (spread + total) if kind == "softmax" else spread + p * total
+    # y was rounded before the backward sees it, by as much as the distances say.
+    worst = float(np.max(distance, initial=1, where=np.isfinite(distance)))
+    result = getattr(ops, kind + "_backward")(grad_y, ours, dim)
+    assert_within(result, array_of(grad), size * (1 + worst), n)
+
+
+def same_special(ours: np.ndarray, right: np.ndarray) -> None:
+    np.testing.assert_array_equal(np.isnan(ours), np.isnan(right))
+    infinite = np.isinf(right)
+    np.testing.assert_array_equal(ours[infinite], right[infinite])
+
+
+def log_softmax(draw: Draw) -> None:
+    softmax(draw, "log_softmax")
+
+
+# -- losses ------------------------------------------------------------------------------------------------------------
+
+
+def cross_entropy(draw: Draw) -> None:
+    n, c = draw.integer(0, 8), draw.integer(1, 8)
+    single = draw.chance(0.15)
+    ignore_index = draw.one_of(-100, draw.integer(0, c - 1))
+    options = {
+        "ignore_index": ignore_index,
+        "reduction": draw.one_of("mean", "sum", "none"),
+        "label_smoothing": draw.one_of(0.0, 0.1, float(draw.rng.random()), 1.0),
+    }
+    draw.say(**options)
+    draw.whole = False
+    shape = (c,) if single else (n, c)
+    x = draw.array("x", shape, np.asarray(draw.rng.standard_normal(shape) * 4, draw.dtype))
+    target = draw.rng.integers(0, c, () if single else n)
+    if not single:
+        target[draw.rng.random(n) < 0.2] = ignore_index
+    target = lay_out(np.asarray(target, np.int64), draw.one_of("C", "reversed", "sliced", "readonly"))
+    weight = draw.array("weight", (c,), np.asarray(draw.rng.random(c) + 0.1, draw.dtype)) if draw.chance() else None
+    theirs_x = tensor(x)
+    theirs = functional.cross_entropy(theirs_x, torch.tensor(target.copy()), tensor(weight, False), **options)
+    ours = ops.cross_entropy(x, target, weight, **options)
+    scale = 100 * float(np.finfo(draw.dtype).eps)
+    np.testing.assert_allclose(ours, array_of(theirs), rtol=scale, atol=scale * 10)
+    grad_y = draw.array("grad_y", theirs.shape, np.asarray(draw.rng.standard_normal(theirs.shape), draw.dtype))
+    theirs.backward(tensor(grad_y, False))
+    given = grad_y if options["reduction"] == "none" else float(grad_y)
+    result = ops.cross_entropy_backward(x, target, weight, **options, grad_y=given)
+    assert result.dtype == draw.dtype
+    np.testing.assert_allclose(result, array_of(theirs_x.grad), rtol=scale, atol=scale * 10)
+
+
+# -- the suite ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Family:
+    check: Callable[[Draw], None]
+    count: int
+
+    @property
+    def name(self) -> str:
+        return self.check.__name__
+
+
+FAMILIES = {
+    family.name: family
+    for family in [
+        Family(conv2d, 4000),
+        Family(conv2d_many_channels, 1000),
+        Family(conv2d_not_finite, 600),
+        Family(max_pool2d, 3000),
+        Family(avg_pool2d, 2500),
+        Family(linear, 1200),
+        Family(relu, 400),
+        Family(softmax, 800),
+        Family(log_softmax, 800),
+        Family(cross_entropy, 1500),
+    ]
+}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """PyTorch's own threads cost more than they save on problems as small as these."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def run(family: str, number: int) -> Draw:
+    draw = Draw(family, number)
+    try:
+        FAMILIES[family].check(draw)
+        draw.assert_inputs_are_as_they_were()
+    except Exception as error:
+        raise AssertionError(f"{family}, configuration {number}: {', '.join(draw.said)}: {error}") from error
+    return draw
+
+
+@pytest.mark.parametrize(
+    ("family", "chunk"),
+    [(family.name, chunk) for family in FAMILIES.values() for chunk in range(-(-family.count // CHUNK))],
+)
+def test_configurations(family, chunk):
+    for number in range(chunk * CHUNK, min((chunk + 1) * CHUNK, FAMILIES[family].count)):
+        run(family, number)
+
+
+@pytest.mark.skipif("PEER_ONE" not in os.environ, reason="for one configuration: PEER_ONE=family:number")
+def test_one_alone():
+    family, _, number = os.environ["PEER_ONE"].partition(":")
+    run(family, int(number))
+
+
+def test_there_are_thousands():
+    """At least 5,000 of float64 and 1,000 of float32: the dtype is the first thing that a configuration draws."""
+    counts = {F32: 0, F64: 0}
+    for family in FAMILIES.values():
+        for number in range(family.count):
+            counts[Draw(family.name, number).dtype] += 1
+    print(f"{sum(counts.values())} configurations beside PyTorch: {counts[F64]} of float64, {counts[F32]} of float32")
+    assert counts[F64] >= 5000
+    assert counts[F32] >= 1000
