@@ -175,6 +175,17 @@ def needed(op: str, need: object) -> Need:
     return flag(op, "need[0]", need[0]), flag(op, "need[1]", need[1]), flag(op, "need[2]", need[2])
 
 
+def float_dtype(op: str, dtype: object) -> np.dtype[Any]:
+    """numpy.float32 or numpy.float64 from what stands for one of them; None does not, though NumPy takes it so."""
+    try:
+        kind = None if dtype is None else np.dtype(dtype)  # type: ignore[call-overload]
+    except (TypeError, ValueError):
+        kind = None
+    if kind is not None and kind in (F32, F64):
+        return F32 if kind == F32 else F64
+    raise TypeError(f"{op}: dtype must be float32 or float64, got {describe(dtype) if kind is None else kind}")
+
+
 def shape_tuple(op: str, name: str, value: object, ndims: tuple[int, ...]) -> tuple[int, ...]:
     """A shape given as a tuple or list of ints, none negative."""
     if type(value) is not tuple:
@@ -353,12 +364,7 @@ def check_conv2d_shapes(
     dtype: object,
 ) -> tuple[Conv2dProblem, bool]:
     """The problem of a convolution of which only the shapes are known, and whether it is of float32."""
-    try:
-        kind = np.dtype(dtype)  # type: ignore[call-overload]
-    except TypeError:
-        kind = None
-    if kind not in (np.float32, np.float64):
-        raise TypeError(f"{op}: dtype must be float32 or float64, got {describe(dtype)}")
+    kind = float_dtype(op, dtype)
     problem, _, _ = _conv2d(
         op,
         shape_tuple(op, "x_shape", x_shape, (3, 4)),

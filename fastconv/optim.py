@@ -55,6 +55,11 @@ class Optimizer:
 
     def __init__(self, params: Iterable[Parameter], lr: float) -> None:
         op = type(self).__name__
+        if not isinstance(params, Iterable):
+            raise TypeError(
+                f"{op}: params must be an iterable of Parameters, such as model.parameters(), "
+                f"got {check.describe(params)}"
+            )
         self.params = list(params)
         for parameter in self.params:
             if not isinstance(getattr(parameter, "data", None), np.ndarray) or not hasattr(parameter, "grad"):
@@ -74,6 +79,8 @@ class Optimizer:
             if grad is None:
                 continue
             data = parameter.data
+            if not isinstance(grad, np.ndarray):
+                self._refuse(parameter, grad)
             if grad.shape != data.shape or grad.dtype != data.dtype or not data.flags.carray:
                 self._refuse(parameter, grad)
             self._update(data, grad if grad.flags.c_contiguous else np.ascontiguousarray(grad), state, threads)
@@ -84,6 +91,8 @@ class Optimizer:
     def _refuse(self, parameter: Parameter, grad: Array) -> None:
         op = f"{type(self).__name__}.step"
         data = parameter.data
+        if not isinstance(grad, np.ndarray):
+            raise TypeError(f"{op}: a parameter's grad must be a NumPy array or None, got {check.describe(grad)}")
         if not data.flags.carray:
             raise ValueError(f"{op}: a parameter's data must be a C-contiguous, aligned, writeable array")
         raise check.ShapeError(
@@ -116,6 +125,10 @@ class Optimizer:
             If settings are missing or unknown, or the state is not that of parameters of these shapes.
         """
         op = f"{type(self).__name__}.load_state_dict"
+        if not isinstance(state, Mapping):
+            raise TypeError(f"{op}: state must be a mapping, such as state_dict() gives, got {check.describe(state)}")
+        if "settings" not in state or "state" not in state:
+            raise check.ShapeError(f"{op}: state must have 'settings' and 'state', got {sorted(map(str, state))}")
         settings, states = dict(state["settings"]), list(state["state"])
         if set(settings) != set(self.settings):
             raise check.ShapeError(f"{op}: the settings are {sorted(settings)}, expected {sorted(self.settings)}")

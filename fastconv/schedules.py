@@ -104,7 +104,7 @@ class LinearTailLR(Schedule):
     def __init__(self, optimizer: Optimizer, total_steps: int, tail: float = 0.2) -> None:
         super().__init__(optimizer)
         op = "LinearTailLR"
-        self.total_steps = _total_steps(op, total_steps, None, None)
+        self.total_steps = _total_steps(op, check.integer(op, "total_steps", total_steps), None, None)
         self.tail = check.number_between(op, "tail", tail, math.ulp(0.0), 1.0)
         self.base_lr = optimizer.lr
         self.apply()

@@ -112,13 +112,16 @@ def save_weights(path: PathLike, state: Mapping[str, Array], metadata: Mapping[s
     Raises
     ------
     ValueError
-        If the path ends otherwise, or a name is one that the format cannot hold.
+        If the path ends otherwise, a name is one that the format cannot hold, or an array is not of float32 or float64,
+        which `load_weights` would refuse.
     ImportError
         For .safetensors where that package is not installed.
     OSError
         If the file cannot be written.
     """
     arrays = {name: np.ascontiguousarray(array) for name, array in state.items()}
+    for name, array in arrays.items():
+        _check_floats(path, name, array.dtype)
     text = dict(metadata or {})
     if _suffix(path) == ".safetensors":
         data = _safetensors(path).numpy.save(arrays, metadata=text)

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from fastconv import _validation as check
 from fastconv._validation import ShapeError, describe, integer
 
 Array: TypeAlias = NDArray[Any]
@@ -211,6 +212,11 @@ class Module:
         TypeError
             If an array is not floating-point.
         """
+        if not isinstance(state, Mapping):
+            raise TypeError(
+                f"load_state_dict: state must be a mapping from names to arrays, such as state_dict() gives, "
+                f"got {describe(state)}"
+            )
         own = dict(self._named_parameters())
         missing = [name for name in own if name not in state]
         unexpected = [name for name in state if name not in own]
@@ -252,10 +258,7 @@ class Module:
 
 def float_dtype(op: str, dtype: DTypeLike) -> np.dtype[Any]:
     """numpy.float32 or numpy.float64 from what a layer was given as dtype=."""
-    result = np.dtype(dtype)
-    if result != np.float32 and result != np.float64:
-        raise TypeError(f"{op}: dtype must be float32 or float64, got {result}")
-    return result
+    return check.float_dtype(op, dtype)
 
 
 def positive(op: str, name: str, value: object) -> int:
