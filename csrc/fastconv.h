@@ -27,7 +27,7 @@ typedef struct {
 /* How a pass of conv2d is computed; see ops/choose.c. */
 typedef enum {
     FC_BY_CHANNELS, FC_BY_POSITIONS, FC_BY_POINTWISE, FC_BY_WINOGRAD, FC_BY_DEPTHWISE, FC_BY_PHASES, FC_BY_TAP_SUMS, FC_BY_OUTER_TAPS,
-    FC_BY_OUTER_POSITIONS
+    FC_BY_OUTER_POSITIONS, FC_BY_PRODUCT
 } fc_algorithm;
 typedef enum { FC_PASS_FORWARD, FC_PASS_GRAD_X, FC_PASS_GRAD_WEIGHT } fc_pass;
 

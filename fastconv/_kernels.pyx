@@ -413,7 +413,7 @@ cdef class Conv2dProblem:
 
 # In the order of fc_algorithm.
 ALGORITHMS = ("channels", "positions", "pointwise", "winograd", "depthwise", "phases", "tap_sums", "outer_taps",
-              "outer_positions")
+              "outer_positions", "product")
 
 
 def conv2d_explain(Conv2dProblem problem, bint single, int which, int threads):

@@ -572,11 +572,12 @@ def _conv_transpose_weight(
 
 
 def check_unfold(
-    op: str, shape: tuple[int, ...], kernel_size: object, dilation: object, padding: object, stride: object
+    op: str, name: str, shape: tuple[int, ...], kernel_size: object, dilation: object, padding: object, stride: object
 ) -> tuple[Pool2dProblem, tuple[int, ...]]:
     """The problem, and the shape (N, C*R*S, OH*OW) or (C*R*S, OH*OW) of the columns, for images of this shape."""
     return _unfold(
         op,
+        name,
         shape,
         size(op, "kernel_size", kernel_size),
         size(op, "dilation", dilation),
@@ -587,9 +588,9 @@ def check_unfold(
 
 @lru_cache(maxsize=4096)
 def _unfold(
-    op: str, shape: tuple[int, ...], kernel_size: Size, dilation: Size, padding: Size, stride: Size
+    op: str, name: str, shape: tuple[int, ...], kernel_size: Size, dilation: Size, padding: Size, stride: Size
 ) -> tuple[Pool2dProblem, tuple[int, ...]]:
-    n, c, h, w = _layout(op, "x", shape)
+    n, c, h, w = _layout(op, name, shape)
     kernel_h, kernel_w = pair(op, "kernel_size", kernel_size, 1)
     dilation_h, dilation_w = pair(op, "dilation", dilation, 1)
     pad_h, pad_w = pair(op, "padding", padding, 0)
@@ -636,7 +637,7 @@ def check_fold(
             f"kernel_size={describe(kernel_size)}, got shape {shape}"
         )
     image = (*shape[:-2], shape[-2] // (kernel[0] * kernel[1]), *output)
-    problem, columns = check_unfold(op, image, kernel_size, dilation, padding, stride)
+    problem, columns = check_unfold(op, "output_size", image, kernel_size, dilation, padding, stride)
     if columns != shape:
         raise ShapeError(
             f"{op}: x has {shape[-1]} windows but output_size={describe(output_size)} has {problem.OH} x {problem.OW} "

@@ -11,6 +11,22 @@
  * grad_x is the convolution p of grad_y, grad_weight is p's with grad_y as its input and x as its gradient: those two are
  * called as they are.  grad_bias is p's for C channels of H x W. */
 
+/* FC_BY_PRODUCT: y (N, C * R * S) = x (N, K) * weight (K, C * R * S). */
+static void FC(product_grad_x)(const fc_conv2d *p, const real *x, const real *weight, const real *bias, real *y,
+                               void *workspace, int threads) {
+    const ptrdiff_t T = p->R * p->S, planes = p->N * p->C;
+    FC(linear_grad_x)(x, weight, y, p->N, p->C * T, p->K, workspace, threads);
+    if (!bias) return;
+    const int team = fc_threads_for((double)planes * T * sizeof(real), FC_BYTES_PER_THREAD, threads);
+#pragma omp parallel num_threads(team) if (team > 1)
+    {
+        const fc_mode mode = fc_mode_enter();
+#pragma omp for schedule(static)
+        for (ptrdiff_t i = 0; i < planes; i++) kernels.add_number(y + i * T, T, bias[i % p->C]);
+        fc_mode_leave(mode);
+    }
+}
+
 size_t FC(conv_transpose2d_forward_workspace)(const fc_conv2d *p, int threads) {
     FC(point_problem) point;
     fc_conv2d parts;
@@ -22,6 +38,7 @@ size_t FC(conv_transpose2d_forward_workspace)(const fc_conv2d *p, int threads) {
     case FC_BY_POINTWISE:
         point = FC(point_grad_x)(p);
         return FC(plan_pointwise)(&point, NULL, threads).bytes;
+    case FC_BY_PRODUCT: return FC(linear_workspace)(p->N, p->C * p->R * p->S, p->K, threads);
     case FC_BY_TAP_SUMS: return FC(tap_sums_workspace)(p, threads);
     default: return FC(direct_grad_x_workspace)(p, threads);
     }
@@ -38,6 +55,7 @@ void FC(conv_transpose2d_forward)(const fc_conv2d *p, const real *x, const real 
         point = FC(point_grad_x)(p);
         FC(pointwise)(&point, x, weight, bias, y, workspace, threads);
         return;
+    case FC_BY_PRODUCT: FC(product_grad_x)(p, x, weight, bias, y, workspace, threads); return;
     case FC_BY_TAP_SUMS: FC(tap_sums_grad_x)(p, x, weight, bias, y, workspace, threads); return;
     default: FC(direct_grad_x)(p, x, weight, bias, y, workspace, threads); return;
     }

@@ -72,7 +72,7 @@ def unfold(x: Array, kernel_size: Size, dilation: Size = 1, padding: Size = 0, s
     """
     op = "unfold"
     x = floats(op, "x", x)
-    problem, y_shape = check_unfold(op, x.shape, kernel_size, dilation, padding, stride)
+    problem, y_shape = check_unfold(op, "x", x.shape, kernel_size, dilation, padding, stride)
     return _unfolded(problem, x, y_shape)
 
 
@@ -170,7 +170,7 @@ def unfold_backward(
     op = "unfold_backward"
     grad_y = floats(op, "grad_y", grad_y)
     shape = shape_tuple(op, "input_shape", input_shape, (3, 4))
-    problem, y_shape = check_unfold(op, shape, kernel_size, dilation, padding, stride)
+    problem, y_shape = check_unfold(op, "input_shape", shape, kernel_size, dilation, padding, stride)
     grad_y = floats_shaped(op, "grad_y", grad_y, "grad_y", grad_y, y_shape, "the shape of the output,")
     return _folded(problem, grad_y, shape)
 
@@ -204,7 +204,7 @@ def fold_backward(grad_y: Array, kernel_size: Size, dilation: Size = 1, padding:
     """
     op = "fold_backward"
     grad_y = floats(op, "grad_y", grad_y)
-    problem, x_shape = check_unfold(op, grad_y.shape, kernel_size, dilation, padding, stride)
+    problem, x_shape = check_unfold(op, "grad_y", grad_y.shape, kernel_size, dilation, padding, stride)
     return _unfolded(problem, grad_y, x_shape)
 
 
