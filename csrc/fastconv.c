@@ -56,6 +56,15 @@ void fc_conv2d_grad_weight(const fc_conv2d *p, fc_dtype dtype, const void *grad_
 void fc_conv2d_grad_bias(const fc_conv2d *p, fc_dtype dtype, const void *grad_y, void *grad_bias, int threads) {
     FOR_DTYPE(conv2d_grad_bias, p, grad_y, grad_bias, threads);
 }
+size_t fc_conv_transpose2d_forward_workspace(const fc_conv2d *p, fc_dtype dtype, int threads) {
+    return FOR_DTYPE(conv_transpose2d_forward_workspace, p, threads);
+}
+void fc_conv_transpose2d_forward(const fc_conv2d *p, fc_dtype dtype, const void *x, const void *weight, const void *bias, void *y, void *workspace, int threads) {
+    FOR_DTYPE(conv_transpose2d_forward, p, x, weight, bias, y, workspace, threads);
+}
+void fc_conv_transpose2d_grad_bias(const fc_conv2d *p, fc_dtype dtype, const void *grad_y, void *grad_bias, int threads) {
+    FOR_DTYPE(conv_transpose2d_grad_bias, p, grad_y, grad_bias, threads);
+}
 void fc_max_pool2d_forward(const fc_pool2d *p, fc_dtype dtype, const void *x, void *y, uint8_t *winners, int64_t *indices, int threads) {
     FOR_DTYPE(max_pool2d_forward, p, x, y, winners, indices, threads);
 }
@@ -70,6 +79,12 @@ void fc_avg_pool2d_forward(const fc_pool2d *p, fc_dtype dtype, const void *x, vo
 }
 void fc_avg_pool2d_backward(const fc_pool2d *p, fc_dtype dtype, const void *grad_y, void *grad_x, int count_include_pad, ptrdiff_t divisor, int threads) {
     FOR_DTYPE(avg_pool2d_backward, p, grad_y, grad_x, count_include_pad, divisor, threads);
+}
+void fc_unfold(const fc_pool2d *p, fc_dtype dtype, const void *x, void *y, int threads) {
+    FOR_DTYPE(unfold, p, x, y, threads);
+}
+void fc_fold(const fc_pool2d *p, fc_dtype dtype, const void *y, void *x, int threads) {
+    FOR_DTYPE(fold, p, y, x, threads);
 }
 size_t fc_linear_workspace(fc_dtype dtype, ptrdiff_t M, ptrdiff_t D, ptrdiff_t O, int threads) {
     return FOR_DTYPE(linear_workspace, M, D, O, threads);

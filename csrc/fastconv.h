@@ -27,7 +27,7 @@ typedef struct {
 /* How a pass of conv2d is computed; see ops/choose.c. */
 typedef enum {
     FC_BY_CHANNELS, FC_BY_POSITIONS, FC_BY_POINTWISE, FC_BY_WINOGRAD, FC_BY_DEPTHWISE, FC_BY_PHASES, FC_BY_TAP_SUMS, FC_BY_OUTER_TAPS,
-    FC_BY_OUTER_POSITIONS
+    FC_BY_OUTER_POSITIONS, FC_BY_PRODUCT
 } fc_algorithm;
 typedef enum { FC_PASS_FORWARD, FC_PASS_GRAD_X, FC_PASS_GRAD_WEIGHT } fc_pass;
 
@@ -75,6 +75,14 @@ void fc_conv2d_grad_weight(const fc_conv2d *p, fc_dtype dtype, const void *grad_
                            void *workspace, int threads);
 void fc_conv2d_grad_bias(const fc_conv2d *p, fc_dtype dtype, const void *grad_y, void *grad_bias, int threads);
 
+/* Transposed: y (N, C, H, W) = conv2d's grad_x of x (N, K, OH, OW), plus bias (C) or NULL.  p is the convolution from y's
+ * shape to x's; OH and OW may be smaller than its windows allow (output_padding).  Nothing is chosen from N or from the
+ * numbers in x.  Its grad_x is fc_conv2d_forward of grad_y, its grad_weight fc_conv2d_grad_weight of (x, grad_y). */
+size_t fc_conv_transpose2d_forward_workspace(const fc_conv2d *p, fc_dtype dtype, int threads);
+void fc_conv_transpose2d_forward(const fc_conv2d *p, fc_dtype dtype, const void *x, const void *weight, const void *bias,
+                                 void *y, void *workspace, int threads);
+void fc_conv_transpose2d_grad_bias(const fc_conv2d *p, fc_dtype dtype, const void *grad_y, void *grad_bias, int threads);
+
 /* x (N, C, H, W), y (N, C, OH, OW); window (i, j) covers rows i * stride_h - pad_h + r * dilation_h, r < kernel_h. */
 typedef struct {
     ptrdiff_t N, C, H, W, OH, OW;
@@ -95,6 +103,11 @@ void fc_avg_pool2d_forward(const fc_pool2d *p, fc_dtype dtype, const void *x, vo
                            ptrdiff_t divisor, int threads);
 void fc_avg_pool2d_backward(const fc_pool2d *p, fc_dtype dtype, const void *grad_y, void *grad_x, int count_include_pad,
                             ptrdiff_t divisor, int threads);
+
+/* y (N, C * kernel_h * kernel_w, OH * OW): row (c, r, s) holds what tap (r, s) of every window of channel c sees, 0 outside
+ * of x.  fold adds it all up again where it came from. */
+void fc_unfold(const fc_pool2d *p, fc_dtype dtype, const void *x, void *y, int threads);
+void fc_fold(const fc_pool2d *p, fc_dtype dtype, const void *y, void *x, int threads);
 
 /* x (M, D), weight (O, D), bias (O) or NULL, y (M, O): y = x weight^T + bias */
 size_t fc_linear_workspace(fc_dtype dtype, ptrdiff_t M, ptrdiff_t D, ptrdiff_t O, int threads);

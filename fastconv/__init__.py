@@ -23,12 +23,16 @@ from fastconv.ops import (
     avg_pool2d_backward,
     conv2d,
     conv2d_backward,
+    conv_transpose2d,
+    conv_transpose2d_backward,
     cross_entropy,
     cross_entropy_backward,
     dropout,
     dropout2d,
     dropout2d_backward,
     dropout_backward,
+    fold,
+    fold_backward,
     linear,
     linear_backward,
     log_softmax,
@@ -39,6 +43,8 @@ from fastconv.ops import (
     relu_backward,
     softmax,
     softmax_backward,
+    unfold,
+    unfold_backward,
 )
 
 __all__ = [
@@ -49,6 +55,8 @@ __all__ = [
     "avg_pool2d_backward",
     "conv2d",
     "conv2d_backward",
+    "conv_transpose2d",
+    "conv_transpose2d_backward",
     "cpu_info",
     "cross_entropy",
     "cross_entropy_backward",
@@ -57,6 +65,8 @@ __all__ = [
     "dropout2d_backward",
     "dropout_backward",
     "explain_conv2d",
+    "fold",
+    "fold_backward",
     "get_float32_precision",
     "get_num_threads",
     "linear",
@@ -74,6 +84,8 @@ __all__ = [
     "softmax",
     "softmax_backward",
     "threads",
+    "unfold",
+    "unfold_backward",
 ]
 
 _SUBMODULES = ("data", "models", "nn", "optim", "reference", "schedules", "serialization", "training")

@@ -144,6 +144,14 @@ def conv2d_grad_weight(
 ) -> None: ...
 def conv2d_grad_bias(problem: Conv2dProblem, grad_y: FloatArray, grad_bias: FloatArray, threads: int) -> None: ...
 
+# Transposed: the problem is the convolution from y's shape to x's.
+def conv_transpose2d_forward(
+    problem: Conv2dProblem, x: FloatArray, weight: FloatArray, bias: FloatArray | None, y: FloatArray, threads: int
+) -> None: ...
+def conv_transpose2d_grad_bias(
+    problem: Conv2dProblem, grad_y: FloatArray, grad_bias: FloatArray, threads: int
+) -> None: ...
+
 # -- pooling ---------------------------------------------------------------------------------------------------------
 
 class Pool2dProblem:
@@ -213,6 +221,11 @@ def avg_pool2d_backward(
     divisor_override: int,
     threads: int,
 ) -> None: ...
+
+# -- windows as columns: y (N, C * kernel_h * kernel_w, OH * OW) ------------------------------------------------------
+
+def unfold(problem: Pool2dProblem, x: FloatArray, y: FloatArray, threads: int) -> None: ...
+def fold(problem: Pool2dProblem, y: FloatArray, x: FloatArray, threads: int) -> None: ...
 
 # -- linear: x (M, I), weight (O, I), y (M, O) -------------------------------------------------------------------------
 

@@ -106,6 +106,11 @@ cdef extern from "fastconv.h" nogil:
                                void *workspace, int)
     void fc_conv2d_grad_bias(const fc_conv2d *, fc_dtype, void *grad_y, void *grad_bias, int)
 
+    size_t fc_conv_transpose2d_forward_workspace(const fc_conv2d *, fc_dtype, int)
+    void fc_conv_transpose2d_forward(const fc_conv2d *, fc_dtype, void *x, void *weight, void *bias, void *y,
+                                     void *workspace, int)
+    void fc_conv_transpose2d_grad_bias(const fc_conv2d *, fc_dtype, void *grad_y, void *grad_bias, int)
+
     void fc_max_pool2d_forward(const fc_pool2d *, fc_dtype, void *x, void *y, uint8_t *winners, int64_t *indices, int)
     void fc_max_pool2d_backward_winners(const fc_pool2d *, fc_dtype, void *grad_y, uint8_t *winners, void *grad_x,
                                         int)
@@ -115,6 +120,9 @@ cdef extern from "fastconv.h" nogil:
                                ptrdiff_t divisor, int)
     void fc_avg_pool2d_backward(const fc_pool2d *, fc_dtype, void *grad_y, void *grad_x, int count_include_pad,
                                 ptrdiff_t divisor, int)
+
+    void fc_unfold(const fc_pool2d *, fc_dtype, void *x, void *y, int)
+    void fc_fold(const fc_pool2d *, fc_dtype, void *y, void *x, int)
 
     size_t fc_linear_workspace(fc_dtype, ptrdiff_t M, ptrdiff_t I, ptrdiff_t O, int)
     void fc_linear_forward(fc_dtype, void *x, void *weight, void *bias, void *y, ptrdiff_t M, ptrdiff_t I,
@@ -405,7 +413,7 @@ cdef class Conv2dProblem:
 
 # In the order of fc_algorithm.
 ALGORITHMS = ("channels", "positions", "pointwise", "winograd", "depthwise", "phases", "tap_sums", "outer_taps",
-              "outer_positions")
+              "outer_positions", "product")
 
 
 def conv2d_explain(Conv2dProblem problem, bint single, int which, int threads):
@@ -459,6 +467,28 @@ def conv2d_grad_bias(Conv2dProblem problem, np.ndarray grad_y, np.ndarray grad_b
     cdef void *op = floats(grad_bias, t)
     with nogil:
         fc_conv2d_grad_bias(&problem.p, t, gp, op, threads)
+
+
+# Transposed: the problem is the convolution from y's shape to x's.
+
+def conv_transpose2d_forward(Conv2dProblem problem, np.ndarray x, np.ndarray weight, bias, np.ndarray y, int threads):
+    cdef fc_dtype t = dtype_of(x)
+    cdef void *xp = floats(x, t)
+    cdef void *wp = floats(weight, t)
+    cdef void *bp = optional_floats(bias, t)
+    cdef void *yp = floats(y, t)
+    cdef fc_conv2d p = problem.now()
+    cdef _Workspace w = workspace(fc_conv_transpose2d_forward_workspace(&p, t, threads))
+    with nogil:
+        fc_conv_transpose2d_forward(&p, t, xp, wp, bp, yp, w.data, threads)
+
+
+def conv_transpose2d_grad_bias(Conv2dProblem problem, np.ndarray grad_y, np.ndarray grad_bias, int threads):
+    cdef fc_dtype t = dtype_of(grad_y)
+    cdef void *gp = floats(grad_y, t)
+    cdef void *op = floats(grad_bias, t)
+    with nogil:
+        fc_conv_transpose2d_grad_bias(&problem.p, t, gp, op, threads)
 
 
 # -- pooling ---------------------------------------------------------------------------------------------------------
@@ -535,6 +565,24 @@ def avg_pool2d_backward(Pool2dProblem problem, np.ndarray grad_y, np.ndarray gra
     cdef void *op = floats(grad_x, t)
     with nogil:
         fc_avg_pool2d_backward(&problem.p, t, gp, op, count_include_pad, divisor_override, threads)
+
+
+# -- windows as columns ----------------------------------------------------------------------------------------------
+
+def unfold(Pool2dProblem problem, np.ndarray x, np.ndarray y, int threads):
+    cdef fc_dtype t = dtype_of(x)
+    cdef void *xp = floats(x, t)
+    cdef void *yp = floats(y, t)
+    with nogil:
+        fc_unfold(&problem.p, t, xp, yp, threads)
+
+
+def fold(Pool2dProblem problem, np.ndarray y, np.ndarray x, int threads):
+    cdef fc_dtype t = dtype_of(y)
+    cdef void *yp = floats(y, t)
+    cdef void *xp = floats(x, t)
+    with nogil:
+        fc_fold(&problem.p, t, yp, xp, threads)
 
 
 # -- linear: x (M, I), weight (O, I), y (M, O) -----------------------------------------------------------------------

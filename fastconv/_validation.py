@@ -469,6 +469,189 @@ def _conv_pads(op: str, padding: Size | str, total_h: int, total_w: int) -> tupl
     return pad_h, pad_h, pad_w, pad_w
 
 
+# -- transposed convolution --------------------------------------------------------------------------------------------
+
+
+def check_conv_transpose2d(
+    op: str,
+    x: object,
+    weight: object,
+    bias: object,
+    stride: object,
+    padding: object,
+    output_padding: object,
+    groups: object,
+    dilation: object,
+) -> tuple[Array, Array, Array | None, Conv2dProblem, tuple[int, ...]]:
+    """Arrays ready for the compiled module, the convolution from y's shape to x's, and the shape of y."""
+    x, weight = _two_floats(op, x, weight)
+    problem, y_shape, bias_shape = _conv_transpose2d(
+        op,
+        x.shape,
+        weight.shape,
+        size(op, "stride", stride),
+        size(op, "padding", padding),
+        size(op, "output_padding", output_padding),
+        integer(op, "groups", groups),
+        size(op, "dilation", dilation),
+    )
+    if bias is not None:
+        bias = _bias(op, bias, x, bias_shape)
+    return contiguous(x), contiguous(weight), bias, problem, y_shape
+
+
+def check_output_padding(op: str, output_padding: Size, stride: Size, dilation: Size) -> tuple[int, int]:
+    """(height, width), each smaller than the stride or the dilation of its axis."""
+    extra = pair(op, "output_padding", output_padding, 0)
+    strides, dilations = pair(op, "stride", stride, 1), pair(op, "dilation", dilation, 1)
+    if any(e >= max(s, d) for e, s, d in zip(extra, strides, dilations, strict=True)):
+        raise ShapeError(
+            f"{op}: output_padding must be smaller than stride or dilation, got output_padding="
+            f"{describe(output_padding)} with stride={describe(stride)} and dilation={describe(dilation)}"
+        )
+    return extra
+
+
+@lru_cache(maxsize=4096)
+def _conv_transpose2d(
+    op: str,
+    x_shape: tuple[int, ...],
+    weight_shape: tuple[int, ...],
+    stride: Size,
+    padding: Size,
+    output_padding: Size,
+    groups: int,
+    dilation: Size,
+) -> tuple[Conv2dProblem, tuple[int, ...], tuple[int, ...]]:
+    """The convolution from y's shape to x's, the shape of y and the shape of bias."""
+    n, c, h, w = _layout(op, "x", x_shape)
+    k, r, s = _conv_transpose_weight(op, c, x_shape, weight_shape, groups)
+    stride_h, stride_w = pair(op, "stride", stride, 1)
+    pad_h, pad_w = pair(op, "padding", padding, 0)
+    dilation_h, dilation_w = pair(op, "dilation", dilation, 1)
+    extra_h, extra_w = check_output_padding(op, output_padding, stride, dilation)
+    padded = (
+        (h - 1) * stride_h + dilation_h * (r - 1) + 1 + extra_h,
+        (w - 1) * stride_w + dilation_w * (s - 1) + 1 + extra_w,
+    )
+    oh, ow = padded[0] - 2 * pad_h, padded[1] - 2 * pad_w
+    if oh < 1 or ow < 1:
+        raise ShapeError(
+            f"{op}: padding={describe(padding)} leaves nothing of the output of {describe(padded)} pixels; expected "
+            f"less than half of them on each side"
+        )
+    fits(op, "the output before its padding is cut off", (n, k, *padded))
+    if max(n, 1) * prod(weight_shape) * h * w > MAX_PRODUCTS:
+        raise ShapeError(f"{op}: x of shape {x_shape} with weight of shape {weight_shape} needs over 2**62 products")
+    # A stride that no second pixel takes, or the dilation of one tap, changes nothing but could overflow in C.
+    problem = Conv2dProblem(
+        n, k, oh, ow, c, r, s, h, w,
+        min(stride_h, padded[0]), min(stride_w, padded[1]), pad_h, pad_w,
+        dilation_h if r > 1 else 1, dilation_w if s > 1 else 1, groups,
+    )  # fmt: skip
+    return problem, (*x_shape[:-3], k, oh, ow), (k,)
+
+
+def _conv_transpose_weight(
+    op: str, c: int, x_shape: tuple[int, ...], weight_shape: tuple[int, ...], groups: int
+) -> tuple[int, int, int]:
+    """(K, R, S), once the channels of x and weight agree."""
+    if len(weight_shape) != 4:
+        raise ShapeError(f"{op}: weight must have shape (C, K // groups, R, S), got shape {weight_shape}")
+    if groups < 1:
+        raise ShapeError(f"{op}: groups must be at least 1, got {describe(groups)}")
+    if c % groups:
+        raise ShapeError(
+            f"{op}: groups must divide the {c} channels of x, got groups={describe(groups)} and x of shape {x_shape}"
+        )
+    if weight_shape[0] != c:
+        raise ShapeError(
+            f"{op}: weight has {weight_shape[0]} input channels but x has {c} channels; "
+            f"expected weight of shape {(c, *weight_shape[1:])}"
+        )
+    if min(weight_shape) < 1:
+        raise ShapeError(f"{op}: weight must not be empty, got shape {weight_shape}")
+    return weight_shape[1] * groups, weight_shape[2], weight_shape[3]
+
+
+# -- windows as columns ------------------------------------------------------------------------------------------------
+
+
+def check_unfold(
+    op: str, name: str, shape: tuple[int, ...], kernel_size: object, dilation: object, padding: object, stride: object
+) -> tuple[Pool2dProblem, tuple[int, ...]]:
+    """The problem, and the shape (N, C*R*S, OH*OW) or (C*R*S, OH*OW) of the columns, for images of this shape."""
+    return _unfold(
+        op,
+        name,
+        shape,
+        size(op, "kernel_size", kernel_size),
+        size(op, "dilation", dilation),
+        size(op, "padding", padding),
+        size(op, "stride", stride),
+    )
+
+
+@lru_cache(maxsize=4096)
+def _unfold(
+    op: str, name: str, shape: tuple[int, ...], kernel_size: Size, dilation: Size, padding: Size, stride: Size
+) -> tuple[Pool2dProblem, tuple[int, ...]]:
+    n, c, h, w = _layout(op, name, shape)
+    kernel_h, kernel_w = pair(op, "kernel_size", kernel_size, 1)
+    dilation_h, dilation_w = pair(op, "dilation", dilation, 1)
+    pad_h, pad_w = pair(op, "padding", padding, 0)
+    stride_h, stride_w = pair(op, "stride", stride, 1)
+    padded = (h + 2 * pad_h, w + 2 * pad_w)
+    fits(op, f"the image padded with padding={describe(padding)}", (n, c, *padded))
+    window = (dilation_h * (kernel_h - 1) + 1, dilation_w * (kernel_w - 1) + 1)
+    if window[0] > padded[0] or window[1] > padded[1]:
+        spans = "" if dilation_h == dilation_w == 1 else f" with dilation={describe(dilation)}"
+        raise ShapeError(
+            f"{op}: kernel_size={describe(kernel_size)}{spans} covers {describe(window)} pixels, more than the image "
+            f"of {describe(padded)} after padding"
+        )
+    oh, ow = (padded[0] - window[0]) // stride_h + 1, (padded[1] - window[1]) // stride_w + 1
+    columns = (n, c * kernel_h * kernel_w, oh * ow)
+    fits(op, "the array of windows", columns)
+    problem = Pool2dProblem(
+        n, c, h, w, oh, ow, kernel_h, kernel_w,
+        min(stride_h, padded[0]), min(stride_w, padded[1]), pad_h, pad_w,
+        dilation_h if kernel_h > 1 else 1, dilation_w if kernel_w > 1 else 1,
+    )  # fmt: skip
+    return problem, columns if len(shape) == 4 else columns[1:]
+
+
+def check_fold(
+    op: str,
+    shape: tuple[int, ...],
+    output_size: object,
+    kernel_size: object,
+    dilation: object,
+    padding: object,
+    stride: object,
+) -> tuple[Pool2dProblem, tuple[int, ...]]:
+    """The problem, and the shape (N, C, H, W) or (C, H, W) of the images, for columns of this shape."""
+    output = pair(op, "output_size", size(op, "output_size", output_size), 1)
+    kernel = pair(op, "kernel_size", size(op, "kernel_size", kernel_size), 1)
+    if len(shape) not in (2, 3):
+        raise ShapeError(f"{op}: x must have shape (N, C*R*S, L) or (C*R*S, L), got shape {shape}")
+    if not (shape[-2] and shape[-1]):
+        raise ShapeError(f"{op}: x must not be empty but for its batch size, got shape {shape}")
+    if shape[-2] % (kernel[0] * kernel[1]):
+        raise ShapeError(
+            f"{op}: x must have a multiple of {describe(kernel[0] * kernel[1])} rows for "
+            f"kernel_size={describe(kernel_size)}, got shape {shape}"
+        )
+    image = (*shape[:-2], shape[-2] // (kernel[0] * kernel[1]), *output)
+    problem, columns = check_unfold(op, "output_size", image, kernel_size, dilation, padding, stride)
+    if columns != shape:
+        raise ShapeError(
+            f"{op}: x has {shape[-1]} windows but output_size={describe(output_size)} has {problem.OH} x {problem.OW} "
+            f"of them; expected x of shape {columns}"
+        )
+    return problem, image
+
+
 # -- pooling -----------------------------------------------------------------------------------------------------------
 
 

@@ -90,6 +90,13 @@ def test_signatures_are_those_of_the_contract(module):
     expected = {
         "conv2d": "(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1)",
         "conv2d_backward": "(grad_y, x, weight, stride=1, padding=0, dilation=1, groups=1, *, need=(True, True, True))",
+        "conv_transpose2d": "(x, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1)",
+        "conv_transpose2d_backward": "(grad_y, x, weight, stride=1, padding=0, output_padding=0, groups=1, dilation=1, "
+        "*, need=(True, True, True))",
+        "unfold": "(x, kernel_size, dilation=1, padding=0, stride=1)",
+        "unfold_backward": "(grad_y, input_shape, kernel_size, dilation=1, padding=0, stride=1)",
+        "fold": "(x, output_size, kernel_size, dilation=1, padding=0, stride=1)",
+        "fold_backward": "(grad_y, kernel_size, dilation=1, padding=0, stride=1)",
         "max_pool2d": "(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False)",
         "max_pool2d_backward": "(grad_y, indices, input_shape)",
         "avg_pool2d": "(x, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, "

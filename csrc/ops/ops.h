@@ -25,6 +25,11 @@ void FC(conv2d_grad_weight)(const fc_conv2d *p, const real *grad_y, const real *
                             int threads);
 void FC(conv2d_grad_bias)(const fc_conv2d *p, const real *grad_y, real *grad_bias, int threads);
 
+size_t FC(conv_transpose2d_forward_workspace)(const fc_conv2d *p, int threads);
+void FC(conv_transpose2d_forward)(const fc_conv2d *p, const real *x, const real *weight, const real *bias, real *y,
+                                  void *workspace, int threads);
+void FC(conv_transpose2d_grad_bias)(const fc_conv2d *p, const real *grad_y, real *grad_bias, int threads);
+
 void FC(max_pool2d_forward)(const fc_pool2d *p, const real *x, real *y, uint8_t *winners, int64_t *indices,
                             int threads);
 void FC(max_pool2d_backward_winners)(const fc_pool2d *p, const real *grad_y, const uint8_t *winners, real *grad_x,
@@ -35,6 +40,8 @@ void FC(avg_pool2d_forward)(const fc_pool2d *p, const real *x, real *y, int coun
                             int threads);
 void FC(avg_pool2d_backward)(const fc_pool2d *p, const real *grad_y, real *grad_x, int count_include_pad,
                              ptrdiff_t divisor, int threads);
+void FC(unfold)(const fc_pool2d *p, const real *x, real *y, int threads);
+void FC(fold)(const fc_pool2d *p, const real *y, real *x, int threads);
 
 size_t FC(linear_workspace)(ptrdiff_t M, ptrdiff_t D, ptrdiff_t O, int threads);
 void FC(linear_forward)(const real *x, const real *weight, const real *bias, real *y, ptrdiff_t M, ptrdiff_t D,

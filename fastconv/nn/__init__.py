@@ -1,25 +1,28 @@
 """Layers, losses and networks, with explicit forward and backward.
 
-One family a file: module.py has what they share, then containers.py, conv.py, pooling.py, linear.py, activation.py,
-dropout.py, losses.py, and init.py for how weights begin.
+One family a file: module.py has what they share, then containers.py, conv.py, unfold.py, pooling.py, linear.py,
+activation.py, dropout.py, losses.py, and init.py for how weights begin.
 """
 
 from .activation import LogSoftmax, ReLU, Softmax
 from .containers import Sequential
-from .conv import Conv2d
+from .conv import Conv2d, ConvTranspose2d
 from .dropout import Dropout, Dropout2d
 from .linear import Flatten, Linear
 from .losses import CrossEntropyLoss, Loss, MSELoss, OneHotSquaredError
 from .module import LoadResult, Module, Parameter
 from .pooling import AvgPool2d, MaxPool2d
+from .unfold import Fold, Unfold
 
 __all__ = [
     "AvgPool2d",
     "Conv2d",
+    "ConvTranspose2d",
     "CrossEntropyLoss",
     "Dropout",
     "Dropout2d",
     "Flatten",
+    "Fold",
     "Linear",
     "LoadResult",
     "LogSoftmax",
@@ -32,4 +35,5 @@ __all__ = [
     "ReLU",
     "Sequential",
     "Softmax",
+    "Unfold",
 ]

@@ -5,24 +5,30 @@
 
 from fastconv.ops.avg_pool2d import avg_pool2d, avg_pool2d_backward
 from fastconv.ops.conv2d import conv2d, conv2d_backward
+from fastconv.ops.conv_transpose2d import conv_transpose2d, conv_transpose2d_backward
 from fastconv.ops.cross_entropy import cross_entropy, cross_entropy_backward
 from fastconv.ops.dropout import dropout, dropout2d, dropout2d_backward, dropout_backward
 from fastconv.ops.linear import linear, linear_backward
 from fastconv.ops.max_pool2d import max_pool2d, max_pool2d_backward
 from fastconv.ops.relu import relu, relu_backward
 from fastconv.ops.softmax import log_softmax, log_softmax_backward, softmax, softmax_backward
+from fastconv.ops.unfold import fold, fold_backward, unfold, unfold_backward
 
 __all__ = [
     "avg_pool2d",
     "avg_pool2d_backward",
     "conv2d",
     "conv2d_backward",
+    "conv_transpose2d",
+    "conv_transpose2d_backward",
     "cross_entropy",
     "cross_entropy_backward",
     "dropout",
     "dropout2d",
     "dropout2d_backward",
     "dropout_backward",
+    "fold",
+    "fold_backward",
     "linear",
     "linear_backward",
     "log_softmax",
@@ -33,4 +39,6 @@ __all__ = [
     "relu_backward",
     "softmax",
     "softmax_backward",
+    "unfold",
+    "unfold_backward",
 ]

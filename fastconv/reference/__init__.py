@@ -7,24 +7,30 @@ float64 (in longdouble where the input is longdouble) and the result is cast bac
 
 from .avg_pool2d import avg_pool2d, avg_pool2d_backward
 from .conv2d import conv2d, conv2d_backward
+from .conv_transpose2d import conv_transpose2d, conv_transpose2d_backward
 from .cross_entropy import cross_entropy, cross_entropy_backward
 from .dropout import dropout, dropout2d, dropout2d_backward, dropout_backward
 from .linear import linear, linear_backward
 from .max_pool2d import max_pool2d, max_pool2d_backward
 from .relu import relu, relu_backward
 from .softmax import log_softmax, log_softmax_backward, softmax, softmax_backward
+from .unfold import fold, fold_backward, unfold, unfold_backward
 
 __all__ = [
     "avg_pool2d",
     "avg_pool2d_backward",
     "conv2d",
     "conv2d_backward",
+    "conv_transpose2d",
+    "conv_transpose2d_backward",
     "cross_entropy",
     "cross_entropy_backward",
     "dropout",
     "dropout2d",
     "dropout2d_backward",
     "dropout_backward",
+    "fold",
+    "fold_backward",
     "linear",
     "linear_backward",
     "log_softmax",
@@ -35,4 +41,6 @@ __all__ = [
     "relu_backward",
     "softmax",
     "softmax_backward",
+    "unfold",
+    "unfold_backward",
 ]
