@@ -3,7 +3,9 @@
 `fastconv` re-exports all of them; `fastconv.reference` has a naive NumPy twin of each.
 """
 
+from fastconv.ops.adaptive_avg_pool2d import adaptive_avg_pool2d, adaptive_avg_pool2d_backward
 from fastconv.ops.avg_pool2d import avg_pool2d, avg_pool2d_backward
+from fastconv.ops.batch_norm import batch_norm, batch_norm_backward
 from fastconv.ops.conv2d import conv2d, conv2d_backward
 from fastconv.ops.cross_entropy import cross_entropy, cross_entropy_backward
 from fastconv.ops.dropout import dropout, dropout2d, dropout2d_backward, dropout_backward
@@ -13,8 +15,12 @@ from fastconv.ops.relu import relu, relu_backward
 from fastconv.ops.softmax import log_softmax, log_softmax_backward, softmax, softmax_backward
 
 __all__ = [
+    "adaptive_avg_pool2d",
+    "adaptive_avg_pool2d_backward",
     "avg_pool2d",
     "avg_pool2d_backward",
+    "batch_norm",
+    "batch_norm_backward",
     "conv2d",
     "conv2d_backward",
     "cross_entropy",
