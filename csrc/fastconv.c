@@ -77,8 +77,8 @@ void fc_adaptive_avg_pool2d_forward(const fc_pool2d *p, fc_dtype dtype, const vo
 void fc_adaptive_avg_pool2d_backward(const fc_pool2d *p, fc_dtype dtype, const void *grad_y, void *grad_x, int threads) {
     FOR_DTYPE(adaptive_avg_pool2d_backward, p, grad_y, grad_x, threads);
 }
-size_t fc_batch_norm_workspace(const fc_batch_norm *p, fc_dtype dtype, int threads) {
-    return FOR_DTYPE(batch_norm_workspace, p, threads);
+size_t fc_batch_norm_workspace(const fc_batch_norm *p, fc_dtype dtype) {
+    return FOR_DTYPE(batch_norm_workspace, p);
 }
 void fc_batch_norm_forward(const fc_batch_norm *p, fc_dtype dtype, int training, const void *x, const void *weight, const void *bias, const void *running_mean, const void *running_var, void *y, double *mean, double *inv_std, void *new_mean, void *new_var, void *workspace, int threads) {
     FOR_DTYPE(batch_norm_forward, p, training, x, weight, bias, running_mean, running_var, y, mean, inv_std, new_mean, new_var, workspace, threads);

@@ -110,7 +110,7 @@ typedef struct {
 /* weight, bias: (C) or NULL, which count as 1 and 0.
  * training: mean and variance are those of x; new_mean and new_var, where not NULL, become
  * (1 - momentum) * running + momentum * batch's, of the unbiased variance.  Else both are the running ones. */
-size_t fc_batch_norm_workspace(const fc_batch_norm *p, fc_dtype dtype, int threads);
+size_t fc_batch_norm_workspace(const fc_batch_norm *p, fc_dtype dtype);
 void fc_batch_norm_forward(const fc_batch_norm *p, fc_dtype dtype, int training, const void *x, const void *weight,
                            const void *bias, const void *running_mean, const void *running_var, void *y, double *mean,
                            double *inv_std, void *new_mean, void *new_var, void *workspace, int threads);

@@ -121,7 +121,7 @@ cdef extern from "fastconv.h" nogil:
     ctypedef struct fc_batch_norm:
         ptrdiff_t N, C, L
         double eps, momentum
-    size_t fc_batch_norm_workspace(const fc_batch_norm *, fc_dtype, int)
+    size_t fc_batch_norm_workspace(const fc_batch_norm *, fc_dtype)
     void fc_batch_norm_forward(const fc_batch_norm *, fc_dtype, int training, void *x, void *weight, void *bias,
                                void *running_mean, void *running_var, void *y, double *mean, double *inv_std,
                                void *new_mean, void *new_var, void *workspace, int)
@@ -587,7 +587,7 @@ def batch_norm_forward(np.ndarray x, weight, bias, running_mean, running_var, np
     cdef void *nmp = optional_floats(new_mean, t)
     cdef void *nvp = optional_floats(new_var, t)
     cdef fc_batch_norm p = norm_problem(x, eps, momentum)
-    cdef _Workspace w = workspace(fc_batch_norm_workspace(&p, t, threads))
+    cdef _Workspace w = workspace(fc_batch_norm_workspace(&p, t))
     with nogil:
         fc_batch_norm_forward(&p, t, training, xp, wp, bp, rmp, rvp, yp, mp, ip, nmp, nvp, w.data, threads)
 
@@ -604,7 +604,7 @@ def batch_norm_backward(np.ndarray grad_y, np.ndarray x, weight, np.ndarray mean
     cdef void *gwp = optional_floats(grad_weight, t)
     cdef void *gbp = optional_floats(grad_bias, t)
     cdef fc_batch_norm p = norm_problem(x, 0, 0)
-    cdef _Workspace w = workspace(fc_batch_norm_workspace(&p, t, threads))
+    cdef _Workspace w = workspace(fc_batch_norm_workspace(&p, t))
     with nogil:
         fc_batch_norm_backward(&p, t, training, gp, xp, wp, mp, ip, gxp, gwp, gbp, w.data, threads)
 

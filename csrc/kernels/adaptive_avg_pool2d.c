@@ -2,7 +2,8 @@
  *
  * Windows may overlap and differ in size by one.  Forward, the rows of a row of windows are added up first, in vectors of
  * columns; each window then adds up its part of that one row.  Backward is the mirror image: a row of shares
- * grad_y / area is spread over the columns, then added to each row of its windows.  A row is worked on in strips. */
+ * grad_y / area is spread over the columns, then added to each row of its windows, or stored where it
+ * is the first to come.  A row is worked on in strips. */
 
 enum { FC(ADAPTIVE_STRIP) = 512 }; /* columns, a multiple of any LANES */
 
@@ -53,8 +54,8 @@ void KERNEL(adaptive_avg_pool2d_forward)(const fc_pool2d *p, const real *x, real
         for (ptrdiff_t i = 0; i < p->OH; i++, y += p->OW) FC(adaptive_row)(p, x, i, y);
 }
 
-/* Row i of windows gives its shares to all of its rows of grad_x. */
-static void FC(adaptive_spread_row)(const fc_pool2d *p, const real *grad_y, ptrdiff_t i, real *grad_x) {
+/* Row i of windows gives its shares to all of its rows of grad_x; those from `fresh` on are nobody's yet. */
+static void FC(adaptive_spread_row)(const fc_pool2d *p, const real *grad_y, ptrdiff_t i, ptrdiff_t fresh, real *grad_x) {
     real line[FC(ADAPTIVE_STRIP)];
     const ptrdiff_t top = FC(adaptive_begin)(i, p->H, p->OH), bottom = FC(adaptive_end)(i, p->H, p->OH);
     ptrdiff_t first = 0;
@@ -71,18 +72,23 @@ static void FC(adaptive_spread_row)(const fc_pool2d *p, const real *grad_y, ptrd
         for (ptrdiff_t w = 0; w < width; w += LANES) {
             const int lanes = width - w < LANES ? (int)(width - w) : LANES;
             const vec share = vec_load(line + w);
-            for (ptrdiff_t h = top; h < bottom; h++) {
-                real *to = grad_x + h * p->W + at + w;
-                if (lanes == LANES) vec_store(to, vec_load(to) + share);
-                else vec_store_n(to, vec_load_n(to, lanes) + share, lanes);
-            }
+            real *to = grad_x + top * p->W + at + w;
+            ptrdiff_t h = top;
+            for (; h < fresh; h++, to += p->W) vec_store_n(to, vec_load_n(to, lanes) + share, lanes);
+            if (lanes == LANES)
+                for (; h < bottom; h++, to += p->W) vec_store(to, share);
+            else
+                for (; h < bottom; h++, to += p->W) vec_store_n(to, share, lanes);
         }
     }
 }
 
 void KERNEL(adaptive_avg_pool2d_backward)(const fc_pool2d *p, const real *grad_y, real *grad_x, ptrdiff_t planes) {
     for (ptrdiff_t plane = 0; plane < planes; plane++, grad_x += p->H * p->W) {
-        memset(grad_x, 0, (size_t)(p->H * p->W) * sizeof *grad_x);
-        for (ptrdiff_t i = 0; i < p->OH; i++, grad_y += p->OW) FC(adaptive_spread_row)(p, grad_y, i, grad_x);
+        ptrdiff_t fresh = 0;
+        for (ptrdiff_t i = 0; i < p->OH; i++, grad_y += p->OW) {
+            FC(adaptive_spread_row)(p, grad_y, i, fresh, grad_x);
+            fresh = FC(adaptive_end)(i, p->H, p->OH);
+        }
     }
 }

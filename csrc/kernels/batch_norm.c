@@ -12,15 +12,29 @@
  * accuracy, a few units as a rule, however large the mean is.  Sums are of doubles for both types: differences of floats
  * are then exact, and nothing is lost at all.
  *
- * Each plane is summed by itself, then added to what the images before it gave: the order depends on the shape alone.
+ * Planes are added image by image, the lanes of a vector at the very end: the order depends on the shape alone.
  * Where L is 1, vectors hold neighbouring channels, else pixels of a plane. */
 
-enum { FC(WIDE) = FC_LANES_f64 };
+enum { FC(WIDE) = FC_LANES_f64, FC(NORM_BLOCK) = 32 };
 
-/* One plane; g NULL: forward. */
-FC_INLINE void FC(norm_plane_sums)(const real *g, const real *x, ptrdiff_t L, double shift, double *sum,
-                                   double *product) {
-    const vec_f64 k = set1_f64(shift);
+/* The sums of a channel so far.  A plane's last pixels, fewer than a vector, are a vector that overlaps the one before,
+ * with the lanes that have been counted set to 0; planes smaller than a vector are summed by themselves. */
+typedef struct {
+    vec_f64 sum, product;
+    double small_sum, small_product;
+} FC(norm_total);
+
+/* Adds one plane; g NULL: forward. */
+FC_INLINE void FC(norm_plane_sums)(const real *g, const real *x, ptrdiff_t L, double shift, FC(norm_total) *total) {
+    const vec_f64 k = set1_f64(shift), none = {0};
+    if (L < FC(WIDE)) {
+        for (ptrdiff_t i = 0; i < L; i++) {
+            const double d = (double)x[i] - shift, a = g ? (double)g[i] : d;
+            total->small_sum += a;
+            total->small_product += a * d;
+        }
+        return;
+    }
     vec_f64 s[4] = {{0}, {0}, {0}, {0}}, q[4] = {{0}, {0}, {0}, {0}};
     ptrdiff_t i = 0;
     for (; i + 4 * FC(WIDE) <= L; i += 4 * FC(WIDE)) {
@@ -37,14 +51,15 @@ FC_INLINE void FC(norm_plane_sums)(const real *g, const real *x, ptrdiff_t L, do
         s[0] += a;
         q[0] = fma_f64(a, d, q[0]);
     }
-    double plane_sum = sum_f64((s[0] + s[1]) + (s[2] + s[3])), plane_product = sum_f64((q[0] + q[1]) + (q[2] + q[3]));
-    for (; i < L; i++) {
-        const double d = (double)x[i] - shift, a = g ? (double)g[i] : d;
-        plane_sum += a;
-        plane_product += a * d;
+    if (i < L) {
+        const ivec_f64 new = iota_f64() >= (i - (L - FC(WIDE)));
+        const vec_f64 d = select_f64(new, vec_load_wide(x + L - FC(WIDE)) - k, none);
+        const vec_f64 a = g ? select_f64(new, vec_load_wide(g + L - FC(WIDE)), none) : d;
+        s[1] += a;
+        q[1] = fma_f64(a, d, q[1]);
     }
-    *sum += plane_sum;
-    *product += plane_product;
+    total->sum += (s[0] + s[1]) + (s[2] + s[3]);
+    total->product += (q[0] + q[1]) + (q[2] + q[3]);
 }
 
 /* L = 1: `vectors` of channels, all images. */
@@ -73,6 +88,22 @@ FC_INLINE void FC(norm_column_sums)(ptrdiff_t N, ptrdiff_t step, const int vecto
     }
 }
 
+/* C planes of each image, C at most NORM_BLOCK. */
+FC_INLINE void FC(norm_block_sums)(ptrdiff_t N, ptrdiff_t step, ptrdiff_t C, ptrdiff_t L, const real *g, const real *x,
+                                   const double *shift, double *sum, double *product) {
+    FC(norm_total) total[FC(NORM_BLOCK)];
+    memset(total, 0, (size_t)C * sizeof *total);
+    for (ptrdiff_t n = 0; n < N; n++)
+        for (ptrdiff_t c = 0; c < C; c++) {
+            const ptrdiff_t plane = n * step + c * L;
+            FC(norm_plane_sums)(g ? g + plane : NULL, x + plane, L, shift[c], &total[c]);
+        }
+    for (ptrdiff_t c = 0; c < C; c++) {
+        sum[c] += sum_f64(total[c].sum) + total[c].small_sum;
+        product[c] += sum_f64(total[c].product) + total[c].small_product;
+    }
+}
+
 FC_INLINE void FC(norm_sums)(const fc_batch_norm *p, ptrdiff_t N, ptrdiff_t C, const real *g, const real *x,
                              const double *shift, double *sum, double *product) {
     const ptrdiff_t step = p->C * p->L;
@@ -83,11 +114,10 @@ FC_INLINE void FC(norm_sums)(const fc_batch_norm *p, ptrdiff_t N, ptrdiff_t C, c
         for (; c + FC(WIDE) <= C; c += FC(WIDE))
             FC(norm_column_sums)(N, step, 1, g ? g + c : NULL, x + c, shift + c, sum + c, product + c);
     }
-    for (ptrdiff_t n = 0; n < N; n++)
-        for (ptrdiff_t at = c; at < C; at++) {
-            const ptrdiff_t plane = n * step + at * p->L;
-            FC(norm_plane_sums)(g ? g + plane : NULL, x + plane, p->L, shift[at], sum + at, product + at);
-        }
+    for (; c < C; c += FC(NORM_BLOCK)) {
+        const ptrdiff_t block = C - c < FC(NORM_BLOCK) ? C - c : FC(NORM_BLOCK), at = c * p->L;
+        FC(norm_block_sums)(N, step, block, p->L, g ? g + at : NULL, x + at, shift + c, sum + c, product + c);
+    }
 }
 
 /* sum and product (C) are added to. */

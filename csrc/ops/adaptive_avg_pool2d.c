@@ -1,5 +1,6 @@
-/* Adaptive average pooling: where the windows divide the input evenly (a single one always does), it is an average pool
- * with stride and window H / OH and W / OW, and is computed as one.  Else each thread takes whole planes. */
+/* Adaptive average pooling: where the windows divide the input evenly, it is an average pool with stride and window H / OH
+ * and W / OW.  Forward it is computed as one; so is the gradient of a single window.  Else each thread takes whole
+ * planes. */
 #include "share.h"
 
 static int FC(adaptive_is_even)(const fc_pool2d *p) { return p->H % p->OH == 0 && p->W % p->OW == 0; }
@@ -31,7 +32,7 @@ void FC(adaptive_avg_pool2d_forward)(const fc_pool2d *p, const real *x, real *y,
 }
 
 void FC(adaptive_avg_pool2d_backward)(const fc_pool2d *p, const real *grad_y, real *grad_x, int threads) {
-    if (FC(adaptive_is_even)(p)) {
+    if (p->OH == 1 && p->OW == 1) {
         const fc_pool2d even = FC(adaptive_as_avg)(p);
         FC(avg_pool2d_backward)(&even, grad_y, grad_x, 1, 0, threads);
         return;

@@ -38,7 +38,7 @@ void FC(avg_pool2d_backward)(const fc_pool2d *p, const real *grad_y, real *grad_
 
 void FC(adaptive_avg_pool2d_forward)(const fc_pool2d *p, const real *x, real *y, int threads);
 void FC(adaptive_avg_pool2d_backward)(const fc_pool2d *p, const real *grad_y, real *grad_x, int threads);
-size_t FC(batch_norm_workspace)(const fc_batch_norm *p, int threads);
+size_t FC(batch_norm_workspace)(const fc_batch_norm *p);
 void FC(batch_norm_forward)(const fc_batch_norm *p, int training, const real *x, const real *weight, const real *bias,
                             const real *running_mean, const real *running_var, real *y, double *mean, double *inv_std,
                             real *new_mean, real *new_var, void *workspace, int threads);
