@@ -86,6 +86,21 @@ void fc_unfold(const fc_pool2d *p, fc_dtype dtype, const void *x, void *y, int t
 void fc_fold(const fc_pool2d *p, fc_dtype dtype, const void *y, void *x, int threads) {
     FOR_DTYPE(fold, p, y, x, threads);
 }
+void fc_adaptive_avg_pool2d_forward(const fc_pool2d *p, fc_dtype dtype, const void *x, void *y, int threads) {
+    FOR_DTYPE(adaptive_avg_pool2d_forward, p, x, y, threads);
+}
+void fc_adaptive_avg_pool2d_backward(const fc_pool2d *p, fc_dtype dtype, const void *grad_y, void *grad_x, int threads) {
+    FOR_DTYPE(adaptive_avg_pool2d_backward, p, grad_y, grad_x, threads);
+}
+size_t fc_batch_norm_workspace(const fc_batch_norm *p, fc_dtype dtype) {
+    return FOR_DTYPE(batch_norm_workspace, p);
+}
+void fc_batch_norm_forward(const fc_batch_norm *p, fc_dtype dtype, int training, const void *x, const void *weight, const void *bias, const void *running_mean, const void *running_var, void *y, double *mean, double *inv_std, void *new_mean, void *new_var, void *workspace, int threads) {
+    FOR_DTYPE(batch_norm_forward, p, training, x, weight, bias, running_mean, running_var, y, mean, inv_std, new_mean, new_var, workspace, threads);
+}
+void fc_batch_norm_backward(const fc_batch_norm *p, fc_dtype dtype, int training, const void *grad_y, const void *x, const void *weight, const double *mean, const double *inv_std, void *grad_x, void *grad_weight, void *grad_bias, void *workspace, int threads) {
+    FOR_DTYPE(batch_norm_backward, p, training, grad_y, x, weight, mean, inv_std, grad_x, grad_weight, grad_bias, workspace, threads);
+}
 size_t fc_linear_workspace(fc_dtype dtype, ptrdiff_t M, ptrdiff_t D, ptrdiff_t O, int threads) {
     return FOR_DTYPE(linear_workspace, M, D, O, threads);
 }

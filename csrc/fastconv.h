@@ -109,6 +109,29 @@ void fc_avg_pool2d_backward(const fc_pool2d *p, fc_dtype dtype, const void *grad
 void fc_unfold(const fc_pool2d *p, fc_dtype dtype, const void *x, void *y, int threads);
 void fc_fold(const fc_pool2d *p, fc_dtype dtype, const void *y, void *x, int threads);
 
+/* Window (i, j) covers rows floor(i * H / OH) .. ceil((i + 1) * H / OH) - 1, columns likewise; p's windows are not read. */
+void fc_adaptive_avg_pool2d_forward(const fc_pool2d *p, fc_dtype dtype, const void *x, void *y, int threads);
+void fc_adaptive_avg_pool2d_backward(const fc_pool2d *p, fc_dtype dtype, const void *grad_y, void *grad_x, int threads);
+
+/* x (N, C, L), one number a channel for the rest: y = (x - mean) * inv_std * weight + bias; none of N, C, L is 0.
+ * mean and inv_std = 1 / sqrt(variance + eps) are double for either type. */
+typedef struct {
+    ptrdiff_t N, C, L;
+    double eps, momentum;
+} fc_batch_norm;
+
+/* weight, bias: (C) or NULL, which count as 1 and 0.
+ * training: mean and variance are those of x; new_mean and new_var, where not NULL, become
+ * (1 - momentum) * running + momentum * batch's, of the unbiased variance.  Else both are the running ones. */
+size_t fc_batch_norm_workspace(const fc_batch_norm *p, fc_dtype dtype);
+void fc_batch_norm_forward(const fc_batch_norm *p, fc_dtype dtype, int training, const void *x, const void *weight,
+                           const void *bias, const void *running_mean, const void *running_var, void *y, double *mean,
+                           double *inv_std, void *new_mean, void *new_var, void *workspace, int threads);
+/* grad_x, grad_weight, grad_bias: NULL where not wanted.  training: whether mean and inv_std depend on x. */
+void fc_batch_norm_backward(const fc_batch_norm *p, fc_dtype dtype, int training, const void *grad_y, const void *x,
+                            const void *weight, const double *mean, const double *inv_std, void *grad_x,
+                            void *grad_weight, void *grad_bias, void *workspace, int threads);
+
 /* x (M, D), weight (O, D), bias (O) or NULL, y (M, O): y = x weight^T + bias */
 size_t fc_linear_workspace(fc_dtype dtype, ptrdiff_t M, ptrdiff_t D, ptrdiff_t O, int threads);
 void fc_linear_forward(fc_dtype dtype, const void *x, const void *weight, const void *bias, void *y, ptrdiff_t M,

@@ -6,6 +6,7 @@
  *   vec_f32, ivec_f32        a vector of floats; the integer vector of the same shape (comparisons give 0 or -1 lanes)
  *   load(p) store(p, v)      unaligned, whole vector
  *   load_n(p, n) store_n     the first n lanes, 0 <= n <= lanes; the others load as 0 and are not stored or touched
+ *   load_wide(p)             as many elements as a vector of doubles has lanes, as doubles
  *   set1(x)  fma(a, b, c)    x in all lanes; a*b + c (rounded once where the instruction set has it)
  *   max(a, b)                a > b ? a : b per lane: b where either is NaN
  *   sqrt(a)
@@ -39,6 +40,8 @@ typedef uint32_t uvec __attribute__((vector_size(FC_VBYTES)));
 typedef float vec_unaligned_f32 __attribute__((vector_size(FC_VBYTES), aligned(4), may_alias));
 typedef double vec_unaligned_f64 __attribute__((vector_size(FC_VBYTES), aligned(8), may_alias));
 
+typedef float half_unaligned_f32 __attribute__((vector_size(FC_VBYTES / 2), aligned(4), may_alias));
+
 #define FC_LANES_f32 (FC_VBYTES / 4)
 #define FC_LANES_f64 (FC_VBYTES / 8)
 
@@ -46,6 +49,9 @@ FC_INLINE vec_f32 load_f32(const float *p) { return *(const vec_unaligned_f32 *)
 FC_INLINE vec_f64 load_f64(const double *p) { return *(const vec_unaligned_f64 *)p; }
 FC_INLINE void store_f32(float *p, vec_f32 v) { *(vec_unaligned_f32 *)p = v; }
 FC_INLINE void store_f64(double *p, vec_f64 v) { *(vec_unaligned_f64 *)p = v; }
+/* FC_LANES_f64 elements as doubles */
+FC_INLINE vec_f64 load_wide_f32(const float *p) { return __builtin_convertvector(*(const half_unaligned_f32 *)p, vec_f64); }
+FC_INLINE vec_f64 load_wide_f64(const double *p) { return load_f64(p); }
 /* x - 0 is x in every bit, so this is a plain broadcast. */
 FC_INLINE vec_f32 set1_f32(float x) { return x - (vec_f32){0}; }
 FC_INLINE vec_f64 set1_f64(double x) { return x - (vec_f64){0}; }
@@ -81,6 +87,7 @@ FC_INLINE vec_f64 set1_f64(double x) { return x - (vec_f64){0}; }
 #define vec_store FC(store)
 #define vec_load_n FC(load_n)
 #define vec_store_n FC(store_n)
+#define vec_load_wide FC(load_wide)
 #define vec_set1 FC(set1)
 #define vec_fma FC(fma)
 #define vec_max FC(max)

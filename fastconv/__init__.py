@@ -19,8 +19,12 @@ from fastconv._precision import get_float32_precision, set_float32_precision
 from fastconv._validation import ShapeError
 from fastconv._version import __version__
 from fastconv.ops import (
+    adaptive_avg_pool2d,
+    adaptive_avg_pool2d_backward,
     avg_pool2d,
     avg_pool2d_backward,
+    batch_norm,
+    batch_norm_backward,
     conv2d,
     conv2d_backward,
     conv_transpose2d,
@@ -51,8 +55,12 @@ __all__ = [
     "Explanation",
     "ShapeError",
     "__version__",
+    "adaptive_avg_pool2d",
+    "adaptive_avg_pool2d_backward",
     "avg_pool2d",
     "avg_pool2d_backward",
+    "batch_norm",
+    "batch_norm_backward",
     "conv2d",
     "conv2d_backward",
     "conv_transpose2d",

@@ -249,6 +249,46 @@ def dropout_backward(
     grad_y: FloatArray, mask: NDArray[np.uint8], grad_x: FloatArray, p: float, unit: int, threads: int
 ) -> None: ...
 
+# Window (i, j) covers rows floor(i*H/OH) .. ceil((i+1)*H/OH) - 1; only N, C, H, W, OH, OW of the problem are read.
+def adaptive_avg_pool2d_forward(problem: Pool2dProblem, x: FloatArray, y: FloatArray, threads: int) -> None: ...
+def adaptive_avg_pool2d_backward(
+    problem: Pool2dProblem, grad_y: FloatArray, grad_x: FloatArray, threads: int
+) -> None: ...
+
+# -- batch normalisation: x (N, C, ...), none of its sizes 0; the other arrays (C,) ------------------------------------
+
+# mean and inv_std are written, float64 for either dtype; new_mean and new_var too, where given (in training).
+def batch_norm_forward(
+    x: FloatArray,
+    weight: FloatArray | None,
+    bias: FloatArray | None,
+    running_mean: FloatArray | None,
+    running_var: FloatArray | None,
+    y: FloatArray,
+    mean: NDArray[np.float64],
+    inv_std: NDArray[np.float64],
+    new_mean: FloatArray | None,
+    new_var: FloatArray | None,
+    training: bool,
+    momentum: float,
+    eps: float,
+    threads: int,
+) -> None: ...
+
+# A gradient that is None is not computed.
+def batch_norm_backward(
+    grad_y: FloatArray,
+    x: FloatArray,
+    weight: FloatArray | None,
+    mean: NDArray[np.float64],
+    inv_std: NDArray[np.float64],
+    grad_x: FloatArray | None,
+    grad_weight: FloatArray | None,
+    grad_bias: FloatArray | None,
+    training: bool,
+    threads: int,
+) -> None: ...
+
 # -- rows: x (rows, n) -----------------------------------------------------------------------------------------------
 
 def softmax_forward(x: FloatArray, y: FloatArray, log: bool, threads: int) -> None: ...

@@ -123,6 +123,18 @@ cdef extern from "fastconv.h" nogil:
 
     void fc_unfold(const fc_pool2d *, fc_dtype, void *x, void *y, int)
     void fc_fold(const fc_pool2d *, fc_dtype, void *y, void *x, int)
+    void fc_adaptive_avg_pool2d_forward(const fc_pool2d *, fc_dtype, void *x, void *y, int)
+    void fc_adaptive_avg_pool2d_backward(const fc_pool2d *, fc_dtype, void *grad_y, void *grad_x, int)
+    ctypedef struct fc_batch_norm:
+        ptrdiff_t N, C, L
+        double eps, momentum
+    size_t fc_batch_norm_workspace(const fc_batch_norm *, fc_dtype)
+    void fc_batch_norm_forward(const fc_batch_norm *, fc_dtype, int training, void *x, void *weight, void *bias,
+                               void *running_mean, void *running_var, void *y, double *mean, double *inv_std,
+                               void *new_mean, void *new_var, void *workspace, int)
+    void fc_batch_norm_backward(const fc_batch_norm *, fc_dtype, int training, void *grad_y, void *x, void *weight,
+                                double *mean, double *inv_std, void *grad_x, void *grad_weight, void *grad_bias,
+                                void *workspace, int)
 
     size_t fc_linear_workspace(fc_dtype, ptrdiff_t M, ptrdiff_t I, ptrdiff_t O, int)
     void fc_linear_forward(fc_dtype, void *x, void *weight, void *bias, void *y, ptrdiff_t M, ptrdiff_t I,
@@ -565,6 +577,65 @@ def avg_pool2d_backward(Pool2dProblem problem, np.ndarray grad_y, np.ndarray gra
     cdef void *op = floats(grad_x, t)
     with nogil:
         fc_avg_pool2d_backward(&problem.p, t, gp, op, count_include_pad, divisor_override, threads)
+
+
+def adaptive_avg_pool2d_forward(Pool2dProblem problem, np.ndarray x, np.ndarray y, int threads):
+    cdef fc_dtype t = dtype_of(x)
+    cdef void *xp = floats(x, t)
+    cdef void *yp = floats(y, t)
+    with nogil:
+        fc_adaptive_avg_pool2d_forward(&problem.p, t, xp, yp, threads)
+
+
+def adaptive_avg_pool2d_backward(Pool2dProblem problem, np.ndarray grad_y, np.ndarray grad_x, int threads):
+    cdef fc_dtype t = dtype_of(grad_y)
+    cdef void *gp = floats(grad_y, t)
+    cdef void *op = floats(grad_x, t)
+    with nogil:
+        fc_adaptive_avg_pool2d_backward(&problem.p, t, gp, op, threads)
+
+
+# -- batch normalisation: x (N, C, ...) ------------------------------------------------------------------------------
+
+cdef fc_batch_norm norm_problem(np.ndarray x, double eps, double momentum):
+    cdef ptrdiff_t n = np.PyArray_DIM(x, 0), c = np.PyArray_DIM(x, 1)
+    return fc_batch_norm(n, c, np.PyArray_SIZE(x) // (n * c), eps, momentum)
+
+
+def batch_norm_forward(np.ndarray x, weight, bias, running_mean, running_var, np.ndarray y, np.ndarray mean,
+                       np.ndarray inv_std, new_mean, new_var, bint training, double momentum, double eps, int threads):
+    cdef fc_dtype t = dtype_of(x)
+    cdef void *xp = floats(x, t)
+    cdef void *wp = optional_floats(weight, t)
+    cdef void *bp = optional_floats(bias, t)
+    cdef void *rmp = optional_floats(running_mean, t)
+    cdef void *rvp = optional_floats(running_var, t)
+    cdef void *yp = floats(y, t)
+    cdef double *mp = <double *> floats(mean, FC_F64)
+    cdef double *ip = <double *> floats(inv_std, FC_F64)
+    cdef void *nmp = optional_floats(new_mean, t)
+    cdef void *nvp = optional_floats(new_var, t)
+    cdef fc_batch_norm p = norm_problem(x, eps, momentum)
+    cdef _Workspace w = workspace(fc_batch_norm_workspace(&p, t))
+    with nogil:
+        fc_batch_norm_forward(&p, t, training, xp, wp, bp, rmp, rvp, yp, mp, ip, nmp, nvp, w.data, threads)
+
+
+def batch_norm_backward(np.ndarray grad_y, np.ndarray x, weight, np.ndarray mean, np.ndarray inv_std, grad_x,
+                        grad_weight, grad_bias, bint training, int threads):
+    cdef fc_dtype t = dtype_of(x)
+    cdef void *gp = floats(grad_y, t)
+    cdef void *xp = floats(x, t)
+    cdef void *wp = optional_floats(weight, t)
+    cdef double *mp = <double *> floats(mean, FC_F64)
+    cdef double *ip = <double *> floats(inv_std, FC_F64)
+    cdef void *gxp = optional_floats(grad_x, t)
+    cdef void *gwp = optional_floats(grad_weight, t)
+    cdef void *gbp = optional_floats(grad_bias, t)
+    cdef fc_batch_norm p = norm_problem(x, 0, 0)
+    cdef _Workspace w = workspace(fc_batch_norm_workspace(&p, t))
+    with nogil:
+        fc_batch_norm_backward(&p, t, training, gp, xp, wp, mp, ip, gxp, gwp, gbp, w.data, threads)
 
 
 # -- windows as columns ----------------------------------------------------------------------------------------------

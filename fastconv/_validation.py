@@ -791,6 +791,98 @@ def check_pool_input_shape(op: str, input_shape: object, grad_y: Array) -> tuple
     return shape
 
 
+def output_sizes(op: str, output_size: object) -> tuple[int | None, int | None]:
+    """(height, width) from an int or a pair of which each may be None, 'as the input'."""
+    if isinstance(output_size, tuple | list) and len(output_size) == 2:
+        first, second = output_size
+        height = None if first is None else integer(op, "output_size[0]", first)
+        width = None if second is None else integer(op, "output_size[1]", second)
+    else:
+        height, width = pair(op, "output_size", size(op, "output_size", output_size), 0)
+    if (height is not None and height < 0) or (width is not None and width < 0):
+        raise ShapeError(f"{op}: output_size must not be negative, got {describe(output_size)}")
+    return height, width
+
+
+@lru_cache(maxsize=4096)
+def check_adaptive_avg_pool2d(
+    op: str, shape: tuple[int, ...], height: int | None, width: int | None
+) -> tuple[Pool2dProblem, tuple[int, ...]]:
+    """The problem and the shape of y, for x of this shape and what `output_sizes` gave."""
+    n, c, h, w = _layout(op, "x", shape)
+    oh, ow = h if height is None else height, w if width is None else width
+    y_shape = (*shape[:-2], oh, ow)
+    fits(op, "the output", y_shape)
+    if max(n, 1) * c * (oh + h) * (ow + w) > MAX_ELEMENTS or (oh + 1) * h > MAX_PRODUCTS or (ow + 1) * w > MAX_PRODUCTS:
+        raise ShapeError(f"{op}: x of shape {shape} and an output of {(oh, ow)} pixels are too large")
+    return Pool2dProblem(n, c, h, w, oh, ow, 1, 1, 1, 1, 0, 0, 1, 1), y_shape
+
+
+# -- batch normalisation -----------------------------------------------------------------------------------------------
+
+
+def check_norm_input(op: str, name: str, x: object) -> Array:
+    """An array of shape (N, C, ...), of any sizes."""
+    array = floats(op, name, x)
+    if array.ndim < 2:
+        raise ShapeError(f"{op}: {name} must have shape (N, C) or (N, C, ...), got shape {array.shape}")
+    return array
+
+
+def per_channel(op: str, name: str, value: object, x: Array) -> Array | None:
+    """None, or one number for each channel of x, of its dtype, contiguous."""
+    if value is None:
+        return None
+    array = floats_like(op, name, value, "x", x)
+    if array.shape != x.shape[1:2]:
+        raise ShapeError(
+            f"{op}: {name} has shape {array.shape} but x has {x.shape[1]} channels; expected {name} of shape "
+            f"{x.shape[1:2]}"
+        )
+    return contiguous(array)
+
+
+def check_batch_norm(
+    op: str,
+    x: object,
+    running_mean: object,
+    running_var: object,
+    weight: object,
+    bias: object,
+    training: object,
+    momentum: object,
+    eps: object,
+) -> tuple[Array, Array | None, Array | None, Array | None, Array | None, bool, float, float]:
+    """Arrays ready for the compiled module, and plain numbers."""
+    x = check_norm_input(op, "x", x)
+    means, variances = per_channel(op, "running_mean", running_mean, x), per_channel(op, "running_var", running_var, x)
+    weights, biases = per_channel(op, "weight", weight, x), per_channel(op, "bias", bias, x)
+    training = flag(op, "training", training)
+    rate, least = number(op, "momentum", momentum), number(op, "eps", eps)
+    if not -(10.0**300) < rate < 10.0**300:
+        raise ShapeError(f"{op}: momentum must be finite, got {describe(momentum)}")
+    if not 0 <= least < 10.0**300 or (training and least == 0):
+        bound = "positive in training" if training else "at least 0"
+        raise ShapeError(f"{op}: eps must be {bound} and finite, got {describe(eps)}")
+    if not training and (means is None or variances is None):
+        name = "running_mean" if means is None else "running_var"
+        raise ShapeError(f"{op}: without training, {name} must be an array of shape {x.shape[1:2]}, got None")
+    if training and x.shape[0] * prod(x.shape[2:]) == 1:
+        raise ShapeError(
+            f"{op}: in training there must be more than one value per channel, got x of shape {x.shape}; "
+            f"a larger batch would do"
+        )
+    return contiguous(x), means, variances, weights, biases, training, rate, least
+
+
+def check_norm_statistics(op: str, name: str, value: object, x: Array) -> Array:
+    """The mean or inv_std that `batch_norm` returned: float64, one for each channel of x."""
+    array = exact_dtype(op, name, value, F64)
+    if array.shape != x.shape[1:2]:
+        raise ShapeError(f"{op}: {name} has shape {array.shape}, expected {x.shape[1:2]}: one number a channel of x")
+    return contiguous(array)
+
+
 # -- linear, softmax, cross-entropy, dropout ---------------------------------------------------------------------------
 
 

@@ -43,6 +43,16 @@ void FC(avg_pool2d_backward)(const fc_pool2d *p, const real *grad_y, real *grad_
 void FC(unfold)(const fc_pool2d *p, const real *x, real *y, int threads);
 void FC(fold)(const fc_pool2d *p, const real *y, real *x, int threads);
 
+void FC(adaptive_avg_pool2d_forward)(const fc_pool2d *p, const real *x, real *y, int threads);
+void FC(adaptive_avg_pool2d_backward)(const fc_pool2d *p, const real *grad_y, real *grad_x, int threads);
+size_t FC(batch_norm_workspace)(const fc_batch_norm *p);
+void FC(batch_norm_forward)(const fc_batch_norm *p, int training, const real *x, const real *weight, const real *bias,
+                            const real *running_mean, const real *running_var, real *y, double *mean, double *inv_std,
+                            real *new_mean, real *new_var, void *workspace, int threads);
+void FC(batch_norm_backward)(const fc_batch_norm *p, int training, const real *grad_y, const real *x,
+                             const real *weight, const double *mean, const double *inv_std, real *grad_x,
+                             real *grad_weight, real *grad_bias, void *workspace, int threads);
+
 size_t FC(linear_workspace)(ptrdiff_t M, ptrdiff_t D, ptrdiff_t O, int threads);
 void FC(linear_forward)(const real *x, const real *weight, const real *bias, real *y, ptrdiff_t M, ptrdiff_t D,
                         ptrdiff_t O, void *workspace, int threads);

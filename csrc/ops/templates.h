@@ -3,6 +3,7 @@
 #include "ops.h"
 #include "parallel.h"
 
+#include <math.h>
 #include <string.h>
 
 #define kernels (fc_active->FC_SUFFIX)
@@ -13,6 +14,8 @@
 #include "max_pool2d.c"
 #include "avg_pool2d.c"
 #include "unfold.c"
+#include "adaptive_avg_pool2d.c"
+#include "batch_norm.c"
 #include "linear.c"
 #include "unpool.c"
 #include "epilogue.c"

@@ -1,7 +1,7 @@
 """Layers, losses and networks, with explicit forward and backward.
 
 One family a file: module.py has what they share, then containers.py, conv.py, unfold.py, pooling.py, linear.py,
-activation.py, dropout.py, losses.py, and init.py for how weights begin.
+activation.py, norm.py, dropout.py, residual.py, losses.py, and init.py for how weights begin.
 """
 
 from .activation import LogSoftmax, ReLU, Softmax
@@ -11,11 +11,17 @@ from .dropout import Dropout, Dropout2d
 from .linear import Flatten, Linear
 from .losses import CrossEntropyLoss, Loss, MSELoss, OneHotSquaredError
 from .module import LoadResult, Module, Parameter
-from .pooling import AvgPool2d, MaxPool2d
+from .norm import BatchNorm1d, BatchNorm2d
+from .pooling import AdaptiveAvgPool2d, AvgPool2d, GlobalAvgPool2d, GlobalMaxPool2d, MaxPool2d
+from .residual import BasicBlock, ResNet
 from .unfold import Fold, Unfold
 
 __all__ = [
+    "AdaptiveAvgPool2d",
     "AvgPool2d",
+    "BasicBlock",
+    "BatchNorm1d",
+    "BatchNorm2d",
     "Conv2d",
     "ConvTranspose2d",
     "CrossEntropyLoss",
@@ -23,6 +29,8 @@ __all__ = [
     "Dropout2d",
     "Flatten",
     "Fold",
+    "GlobalAvgPool2d",
+    "GlobalMaxPool2d",
     "Linear",
     "LoadResult",
     "LogSoftmax",
@@ -33,6 +41,7 @@ __all__ = [
     "OneHotSquaredError",
     "Parameter",
     "ReLU",
+    "ResNet",
     "Sequential",
     "Softmax",
     "Unfold",

@@ -3,7 +3,9 @@
 `fastconv` re-exports all of them; `fastconv.reference` has a naive NumPy twin of each.
 """
 
+from fastconv.ops.adaptive_avg_pool2d import adaptive_avg_pool2d, adaptive_avg_pool2d_backward
 from fastconv.ops.avg_pool2d import avg_pool2d, avg_pool2d_backward
+from fastconv.ops.batch_norm import batch_norm, batch_norm_backward
 from fastconv.ops.conv2d import conv2d, conv2d_backward
 from fastconv.ops.conv_transpose2d import conv_transpose2d, conv_transpose2d_backward
 from fastconv.ops.cross_entropy import cross_entropy, cross_entropy_backward
@@ -15,8 +17,12 @@ from fastconv.ops.softmax import log_softmax, log_softmax_backward, softmax, sof
 from fastconv.ops.unfold import fold, fold_backward, unfold, unfold_backward
 
 __all__ = [
+    "adaptive_avg_pool2d",
+    "adaptive_avg_pool2d_backward",
     "avg_pool2d",
     "avg_pool2d_backward",
+    "batch_norm",
+    "batch_norm_backward",
     "conv2d",
     "conv2d_backward",
     "conv_transpose2d",

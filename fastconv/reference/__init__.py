@@ -5,7 +5,9 @@ nothing here checks its arguments beyond what it needs; the tests measure the ke
 float64 (in longdouble where the input is longdouble) and the result is cast back to the input's dtype.
 """
 
+from .adaptive_avg_pool2d import adaptive_avg_pool2d, adaptive_avg_pool2d_backward
 from .avg_pool2d import avg_pool2d, avg_pool2d_backward
+from .batch_norm import batch_norm, batch_norm_backward
 from .conv2d import conv2d, conv2d_backward
 from .conv_transpose2d import conv_transpose2d, conv_transpose2d_backward
 from .cross_entropy import cross_entropy, cross_entropy_backward
@@ -17,8 +19,12 @@ from .softmax import log_softmax, log_softmax_backward, softmax, softmax_backwar
 from .unfold import fold, fold_backward, unfold, unfold_backward
 
 __all__ = [
+    "adaptive_avg_pool2d",
+    "adaptive_avg_pool2d_backward",
     "avg_pool2d",
     "avg_pool2d_backward",
+    "batch_norm",
+    "batch_norm_backward",
     "conv2d",
     "conv2d_backward",
     "conv_transpose2d",
