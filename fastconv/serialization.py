@@ -112,8 +112,8 @@ def save_weights(path: PathLike, state: Mapping[str, Array], metadata: Mapping[s
     Raises
     ------
     ValueError
-        If the path ends otherwise, a name is one that the format cannot hold, or an array is not of float32 or float64,
-        which `load_weights` would refuse.
+        If the path ends otherwise, a name is one that the format cannot hold, or an array is not of float32, float64 or
+        int64, which `load_weights` would refuse.
     ImportError
         For .safetensors where that package is not installed.
     OSError

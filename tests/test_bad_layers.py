@@ -415,7 +415,7 @@ refused(
     ("data.digits(3, split='valid')", r"digits: split must be 'train' or 'test', got 'valid'"),
     ("data.load('imagenet')", r"load: there is no data set 'imagenet'"),
     ("serialization.save_weights(file(b'', 'x.txt'), {'w': a(2)})", r"weights are kept in files that end in"),
-    ("serialization.save_weights(file(b'', 'x.npz'), {'w': a(2, dtype=int)})", r"w is int64, expected float32 or float64"),
+    ("serialization.save_weights(file(b'', 'x.npz'), {'w': a(2, dtype=np.int32)})", r"w is int32, expected float32, float64"),
     ("serialization.load_weights(file(b'', 'x.pkl'))", r"weights are kept in files that end in"),
     ("serialization.load_weights(file(b'not a zip', 'x.npz'))", r"x.npz: the file is damaged"),
     ("serialization.load_weights(file(b'', 'x.npz'))", r"x.npz: the file is damaged"),

@@ -54,6 +54,8 @@ OPERATIONS = {
     "adaptive_avg_pool2d_backward": ("adaptive_avg_pool2d", "grad_y, input_shape"),
     "unfold": ("unfold", "x, kernel_size, dilation=1, padding=0, stride=1"),
     "fold": ("unfold", "x, output_size, kernel_size, dilation=1, padding=0, stride=1"),
+    "unfold_backward": ("unfold", "grad_y, input_shape, kernel_size, dilation=1, padding=0, stride=1"),
+    "fold_backward": ("unfold", "grad_y, kernel_size, dilation=1, padding=0, stride=1"),
     "linear": ("linear", "x, weight, bias=None"),
     "linear_backward": ("linear", "grad_y, x, weight, *, need=(True, True, True)"),
     "relu": ("relu", "x"),
@@ -78,9 +80,13 @@ OPERATIONS = {
     ),
     "batch_norm": (
         "batch_norm",
-        "x, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-05",
+        "x, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-05, *, "
+        "return_stats=False",
     ),
-    "batch_norm_backward": ("batch_norm", None),  # what it needs of the forward is fastconv's own
+    "batch_norm_backward": (
+        "batch_norm",
+        "grad_y, x, mean, inv_std, weight=None, training=False, *, need=(True, True, True)",
+    ),
     "dropout": ("dropout", "x, p=0.5, training=True, *, rng=None, return_mask=False"),
     "dropout_backward": ("dropout", "grad_y, mask, p=0.5"),
     "dropout2d": ("dropout", "x, p=0.5, training=True, *, rng=None, return_mask=False"),
@@ -137,10 +143,8 @@ SCHEDULES = {
 
 # NOT BUILT YET: empty once everything is merged.
 MISSING = {
-    "conv_transpose2d", "conv_transpose2d_backward", "adaptive_avg_pool2d", "adaptive_avg_pool2d_backward", "unfold",
-    "fold", "leaky_relu", "leaky_relu_backward", "sigmoid", "sigmoid_backward", "tanh", "tanh_backward", "batch_norm",
-    "batch_norm_backward", "ConvTranspose2d", "AdaptiveAvgPool2d", "LeakyReLU", "Sigmoid", "Tanh", "BatchNorm2d",
-    "NLLLoss", "StepLR",
+    "leaky_relu", "leaky_relu_backward", "sigmoid", "sigmoid_backward", "tanh", "tanh_backward", "LeakyReLU",
+    "Sigmoid", "Tanh", "NLLLoss", "StepLR",
 }  # fmt: skip
 
 

@@ -207,6 +207,64 @@ def conv2d_not_finite(draw: Draw) -> None:
     conv2d(draw, kernels=4, finite=False)
 
 
+def conv_transpose2d(draw: Draw) -> None:
+    kernel = (draw.integer(1, 6), draw.integer(1, 6)) if draw.chance() else (draw.integer(1, 6),) * 2
+    groups = draw.one_of(1, 1, draw.integer(1, 4))
+    many = draw.chance(0.1)
+    c, k = draw.one_of(1, draw.integer(1, 24 if many else 4)), draw.integer(1, 24 if many else 4)
+    stride, dilation = draw.size(1, 8) if draw.chance(0.7) else 1, draw.size(1, 3)
+    spans = [max(s, d) for s, d in zip(pair(stride), pair(dilation), strict=True)]
+    output_padding = tuple(draw.integer(0, span - 1) for span in spans) if draw.chance() else 0
+    h, w = draw.integer(1, 7), draw.integer(1, 7)
+    padding = tuple(  # as much as leaves a pixel
+        draw.integer(0, min(4, ((size - 1) * s + d * (k_ - 1) + o) // 2))
+        for size, s, d, k_, o in zip(
+            (h, w), pair(stride), pair(dilation), kernel, pair(output_padding), strict=True
+        )
+    )
+    options = {"stride": stride, "padding": padding, "output_padding": output_padding, "groups": groups}
+    options["dilation"] = dilation
+    draw.say(**options)
+    x = draw.array("x", draw.batch(c * groups, h, w))
+    weight = draw.array("weight", (c * groups, k, *kernel))
+    bias = draw.array("bias", (k * groups,)) if draw.chance() else None
+    function = lambda x, weight, bias: functional.conv_transpose2d(x, weight, bias, **options)  # noqa: E731
+    y = ops.conv_transpose2d(x, weight, bias, **options)
+    grad_y = draw.array("grad_y", y.shape)
+    rights, sizes = with_magnitudes(function, (x, weight, bias), lambda _: grad_y)
+    if kernel == (3, 3) and stride in (1, (1, 1)):
+        largest = np.broadcast_to(abs(weight).max(axis=(2, 3), keepdims=True), weight.shape)
+        _, sizes = with_magnitudes(function, (abs(x), largest, bias), lambda _: grad_y)
+        sizes = list(sizes)
+        sizes[2] = np.broadcast_to(array_of(sizes[2]).max(axis=(2, 3), keepdims=True), weight.shape)
+    area, positions = kernel[0] * kernel[1], max(1, int(np.prod(x.shape)) // (c * groups))
+    counts = (c * area + 1, k * area, positions, max(1, grad_y.size // (k * groups)))
+    ours = (y, *ops.conv_transpose2d_backward(grad_y, x, weight, **options))
+    names = ("y", "grad_x", "grad_weight", "grad_bias")
+    for name, one, right, size, n in zip(names, ours, rights, sizes, counts, strict=True):
+        if right is not None:
+            draw.equal_or_within(name, one, right, size, n)
+
+
+def unfold(draw: Draw) -> None:
+    """unfold, its gradient, and fold, which is the same sum as that gradient."""
+    kernel, dilation, padding, stride = draw.size(1, 5), draw.size(1, 3), draw.size(0, 3), draw.size(1, 6)
+    options = {"kernel_size": kernel, "dilation": dilation, "padding": padding, "stride": stride}
+    h, w = image_size(draw, kernel, stride, padding, dilation, 6)
+    draw.say(**options)
+    x = draw.array("x", draw.batch(draw.integer(1, 5), h, w))
+    y = ops.unfold(x, **options)
+    grad_y = draw.array("grad_y", y.shape)
+    rights, sizes = with_magnitudes(lambda x: functional.unfold(x, **options), (x,), lambda _: grad_y)
+    np.testing.assert_array_equal(y, array_of(rights[0]))
+    area = int(np.prod(pair(kernel)))
+    draw.equal_or_within("grad_x", ops.unfold_backward(grad_y, x.shape, **options), rights[1], sizes[1], area)
+    columns, grad = draw.array("columns", y.shape), draw.array("grad", x.shape)
+    rights, sizes = with_magnitudes(lambda y: functional.fold(y, (h, w), **options), (columns,), lambda _: grad)
+    draw.equal_or_within("fold", ops.fold(columns, (h, w), **options), rights[0], sizes[0], area)
+    np.testing.assert_array_equal(ops.fold_backward(grad, **options), array_of(rights[1]))
+
+
 # -- pooling -----------------------------------------------------------------------------------------------------------
 
 
@@ -285,6 +343,78 @@ def avg_pool2d(draw: Draw) -> None:
     draw.equal_or_within("y", y, rights[0], abs(array_of(sizes[0])), area)
     grad_x = ops.avg_pool2d_backward(grad_y, x.shape, **options)
     draw.equal_or_within("grad_x", grad_x, rights[1], abs(array_of(sizes[1])), area)
+
+
+def adaptive_avg_pool2d(draw: Draw) -> None:
+    h, w = draw.integer(1, 16), draw.integer(1, 16)
+    size = draw.one_of(draw.size(1, 20), (None, draw.integer(1, 9)), (draw.integer(1, 9), None), 1)
+    draw.say(output_size=size)
+    draw.whole = False
+    x = draw.array("x", draw.batch(draw.integer(1, 5), h, w))
+    y = ops.adaptive_avg_pool2d(x, size)
+    grad_y = draw.array("grad_y", y.shape)
+    rights, sizes = with_magnitudes(lambda x: functional.adaptive_avg_pool2d(x, size), (x,), lambda _: grad_y)
+    draw.equal_or_within("y", y, rights[0], sizes[0], h * w)
+    # How many windows a pixel is in: more than one where there are more windows than pixels.
+    windows = int(np.prod([-(-o // i) + 1 for o, i in zip(y.shape[-2:], (h, w), strict=True)]))
+    grad_x = ops.adaptive_avg_pool2d_backward(grad_y, x.shape)
+    draw.equal_or_within("grad_x", grad_x, rights[1], sizes[1], windows)
+
+
+# -- batch normalisation -----------------------------------------------------------------------------------------------
+
+
+def batch_norm(draw: Draw) -> None:
+    """Values, gradients and the running statistics; x (N, C), (N, C, L) or (N, C, H, W)."""
+    n, c = draw.integer(1, 6), draw.integer(1, 6)
+    training = draw.chance(0.7)
+    if not training and draw.chance(0.2):
+        n = 0
+    rest = tuple(draw.integer(1, 6) for _ in range(draw.one_of(0, 1, 2, 2, 2)))
+    if training and n * int(np.prod(rest)) == 1:
+        n = 2
+    draw.whole = False
+    momentum, eps = draw.one_of(0.1, float(draw.rng.random())), draw.one_of(1e-5, 1e-3, 0.5)
+    draw.say(training=training, momentum=momentum, eps=eps)
+
+    def made(name, shape, values):
+        return draw.array(name, shape, np.asarray(values, draw.dtype))
+
+    x = made("x", (n, c, *rest), draw.rng.standard_normal((n, c, *rest)) * 2 + 3 * draw.rng.standard_normal())
+    grad_y = made("grad_y", x.shape, draw.rng.standard_normal(x.shape))
+    affine, tracked = draw.chance(0.8), draw.chance(0.7) or not training
+    weight = made("weight", (c,), draw.rng.standard_normal(c)) if affine else None
+    bias = made("bias", (c,), draw.rng.standard_normal(c)) if affine and draw.chance(0.9) else None
+    # The running statistics are updated in place, as in PyTorch: plain arrays.
+    mean = draw.rng.standard_normal(c).astype(draw.dtype) if tracked else None
+    var = (draw.rng.random(c) + 0.1).astype(draw.dtype) if tracked else None
+    their_mean, their_var = tensor(mean, False), tensor(var, False)
+    tensors = tensor(x), tensor(weight), tensor(bias)
+    theirs = functional.batch_norm(
+        tensors[0], their_mean, their_var, tensors[1], tensors[2], training, momentum, eps
+    )
+    theirs.backward(tensor(grad_y, False))
+    y, *stats = ops.batch_norm(x, mean, var, weight, bias, training, momentum, eps, return_stats=True)
+    used_mean, inv_std, new_mean, new_var = stats
+    # Where the variance is small beside the mean, the difference x - mean cancels: the spread of x counts.
+    scale = float(np.finfo(draw.dtype).eps) * 400 * (1 + float(abs(x).max(initial=0)))
+
+    def close(name, ours, right):
+        right = array_of(right)
+        size = 1 + float(abs(right).max(initial=0))
+        np.testing.assert_allclose(ours, right, rtol=0, atol=scale * size, err_msg=name)
+
+    largest = 1 + float(np.max(inv_std, initial=0))
+    scale *= largest
+    close("y", y, theirs)
+    if tracked:
+        close("running_mean", new_mean, their_mean)
+        close("running_var", new_var, their_var)
+    grads = ops.batch_norm_backward(grad_y, x, used_mean, inv_std, weight, training)
+    scale *= largest
+    for name, ours, right in zip(("x", "weight", "bias"), grads, tensors, strict=True):
+        if right is not None:
+            close(f"grad_{name}", ours, right.grad)
 
 
 # -- linear ------------------------------------------------------------------------------------------------------------
@@ -424,8 +554,12 @@ FAMILIES = {
         Family(conv2d, 4000),
         Family(conv2d_many_channels, 1000),
         Family(conv2d_not_finite, 600),
+        Family(conv_transpose2d, 2000),
+        Family(unfold, 1200),
         Family(max_pool2d, 3000),
         Family(avg_pool2d, 2500),
+        Family(adaptive_avg_pool2d, 1000),
+        Family(batch_norm, 1000),
         Family(linear, 1200),
         Family(relu, 400),
         Family(softmax, 800),
