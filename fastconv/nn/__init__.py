@@ -4,12 +4,12 @@ One family a file: module.py has what they share, then containers.py, conv.py, p
 dropout.py, losses.py, and init.py for how weights begin.
 """
 
-from .activation import LogSoftmax, ReLU, Softmax
+from .activation import LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
 from .containers import Sequential
 from .conv import Conv2d
 from .dropout import Dropout, Dropout2d
 from .linear import Flatten, Linear
-from .losses import CrossEntropyLoss, Loss, MSELoss, OneHotSquaredError
+from .losses import CrossEntropyLoss, Loss, MSELoss, NLLLoss, OneHotSquaredError
 from .module import LoadResult, Module, Parameter
 from .pooling import AvgPool2d, MaxPool2d
 
@@ -20,6 +20,7 @@ __all__ = [
     "Dropout",
     "Dropout2d",
     "Flatten",
+    "LeakyReLU",
     "Linear",
     "LoadResult",
     "LogSoftmax",
@@ -27,9 +28,12 @@ __all__ = [
     "MSELoss",
     "MaxPool2d",
     "Module",
+    "NLLLoss",
     "OneHotSquaredError",
     "Parameter",
     "ReLU",
     "Sequential",
+    "Sigmoid",
     "Softmax",
+    "Tanh",
 ]
