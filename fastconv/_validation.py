@@ -683,11 +683,12 @@ def check_class_loss(
     if not classes:
         raise ShapeError(f"{op}: x must have at least one class, got shape {shape}")
     targets = () if len(shape) == 1 else (images, *shape[2:])
-    soft = soft and isinstance(target, ndarray) and target.dtype.kind == "f"
+    or_else = f" or probabilities in the shape of x, {shape}" if soft else ""
+    soft = soft and isinstance(target, ndarray) and target.dtype.kind == "f" and target.shape == shape
     if soft:
         indices = _probabilities(op, target, x, ignored).reshape(images, classes, inner)
     else:
-        indices = _target(op, target, shape, targets, classes, ignored)
+        indices = _target(op, target, shape, targets, classes, ignored, or_else)
     if weight is not None:
         weight = contiguous(floats_shaped(op, "weight", weight, "x", x, (classes,), "one weight a class,"))
     x = contiguous(x).reshape(images, classes, inner)
@@ -712,26 +713,27 @@ def check_mse_loss(op: str, x: object, target: object, reduction: object) -> tup
 
 
 def _probabilities(op: str, target: object, x: Array, ignored: int) -> Array:
-    """The probability of every class, as a contiguous array of x's dtype and shape."""
+    """The probability of every class, in the shape of x: a contiguous array of its dtype."""
     array = floats_like(op, "target", target, "x", x)
-    if array.shape != x.shape:
-        raise ShapeError(
-            f"{op}: target has shape {array.shape} but x has shape {x.shape}; expected a probability for each class, "
-            f"in the shape of x, or class numbers of an integer dtype"
-        )
     if ignored >= 0:
         raise ShapeError(f"{op}: ignore_index must be negative where target holds probabilities, got {ignored}")
     return contiguous(array)
 
 
 def _target(
-    op: str, target: object, x_shape: tuple[int, ...], shape: tuple[int, ...], classes: int, ignored: int
+    op: str,
+    target: object,
+    x_shape: tuple[int, ...],
+    shape: tuple[int, ...],
+    classes: int,
+    ignored: int,
+    or_else: str,
 ) -> Array:
     """Class numbers as a contiguous int64 array of one axis, each of them a class or ignore_index."""
     if isinstance(target, ndarray):
         array = _plain(op, "target", target, "class numbers")
         if array.dtype.kind not in "iu":
-            raise TypeError(f"{op}: target must hold class numbers of an integer dtype, got {describe(array)}")
+            raise TypeError(f"{op}: target must hold class numbers of an integer dtype{or_else}, got {describe(array)}")
         if array.shape != shape:
             raise ShapeError(
                 f"{op}: target has shape {array.shape} but x has shape {x_shape}; expected target of shape {shape}"
