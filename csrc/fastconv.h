@@ -146,33 +146,69 @@ void fc_linear_grad_bias(fc_dtype dtype, const void *grad_y, void *grad_bias, pt
 void fc_relu_forward(fc_dtype dtype, const void *x, void *y, ptrdiff_t n, int threads);
 void fc_relu_backward(fc_dtype dtype, const void *grad_y, const void *x, void *grad_x, ptrdiff_t n, int threads);
 
+/* y = x where x > 0, else slope * x */
+void fc_leaky_relu_forward(fc_dtype dtype, const void *x, void *y, ptrdiff_t n, double slope, int threads);
+void fc_leaky_relu_backward(fc_dtype dtype, const void *grad_y, const void *x, void *grad_x, ptrdiff_t n, double slope,
+                            int threads);
+/* y = 1 / (1 + exp(-x)), and tanh; back from y. */
+void fc_sigmoid_forward(fc_dtype dtype, const void *x, void *y, ptrdiff_t n, int threads);
+void fc_sigmoid_backward(fc_dtype dtype, const void *grad_y, const void *y, void *grad_x, ptrdiff_t n, int threads);
+void fc_tanh_forward(fc_dtype dtype, const void *x, void *y, ptrdiff_t n, int threads);
+void fc_tanh_backward(fc_dtype dtype, const void *grad_y, const void *y, void *grad_x, ptrdiff_t n, int threads);
+
 /* One random number for each of `units` runs of `unit` neighbouring elements; mask (units) is 1 where the run is kept. */
 void fc_dropout_forward(fc_dtype dtype, const void *x, void *y, uint8_t *mask, double p, uint64_t seed, ptrdiff_t units,
                         ptrdiff_t unit, int threads);
 void fc_dropout_backward(fc_dtype dtype, const void *grad_y, const uint8_t *mask, void *grad_x, double p,
                          ptrdiff_t units, ptrdiff_t unit, int threads);
 
-/* Rows of n elements: y = exp(x) / sum exp(x), or its logarithm. */
-void fc_softmax_forward(fc_dtype dtype, const void *x, void *y, ptrdiff_t rows, ptrdiff_t n, int log, int threads);
-void fc_softmax_backward(fc_dtype dtype, const void *grad_y, const void *y, void *grad_x, ptrdiff_t rows, ptrdiff_t n,
-                         int log, int threads);
+/* x (images, n, inner), along n: y = exp(x) / sum exp(x), or its logarithm. */
+void fc_softmax_forward(fc_dtype dtype, const void *x, void *y, ptrdiff_t images, ptrdiff_t n, ptrdiff_t inner, int log,
+                        int threads);
+void fc_softmax_backward(fc_dtype dtype, const void *grad_y, const void *y, void *grad_x, ptrdiff_t images, ptrdiff_t n,
+                         ptrdiff_t inner, int log, int threads);
 
-/* x (rows, n), target (rows) in 0 .. n-1 or ignore_index, weight (n) or NULL, a = label_smoothing:
+/* x (images, n, inner), target (images, inner) in 0 .. n-1 or ignore_index, weight (n) or NULL, a = label_smoothing:
  * losses[i] = (1 - a) w[t] (-log p[t]) + a / n * sum_c w[c] (-log p[c]), 0 for an ignored row. */
 void fc_cross_entropy_forward(fc_dtype dtype, const void *x, const int64_t *target, const void *weight,
-                              int64_t ignore_index, double label_smoothing, void *losses, ptrdiff_t rows, ptrdiff_t n,
-                              int threads);
+                              int64_t ignore_index, double label_smoothing, void *losses, ptrdiff_t images,
+                              ptrdiff_t n, ptrdiff_t inner, int threads);
 /* grad_x[i] = scale[i] * d losses[i] / d x[i] */
 void fc_cross_entropy_backward(fc_dtype dtype, const void *scale, const void *x, const int64_t *target,
                                const void *weight, int64_t ignore_index, double label_smoothing, void *grad_x,
-                               ptrdiff_t rows, ptrdiff_t n, int threads);
+                               ptrdiff_t images, ptrdiff_t n, ptrdiff_t inner, int threads);
+/* target (rows, n): probabilities.  losses[i] = -sum_c w[c] ((1 - a) target[c] + a / n) log p[c] */
+void fc_soft_cross_entropy_forward(fc_dtype dtype, const void *x, const void *target, const void *weight,
+                                   double label_smoothing, void *losses, ptrdiff_t rows, ptrdiff_t n, int threads);
+void fc_soft_cross_entropy_backward(fc_dtype dtype, const void *scale, const void *x, const void *target,
+                                    const void *weight, double label_smoothing, void *grad_x, ptrdiff_t rows,
+                                    ptrdiff_t n, int threads);
 
-/* One step of stochastic gradient descent; velocity may be NULL (momentum 0); first: velocity starts as the gradient. */
+/* x (images, n, inner), target and losses (images, inner): losses = -weight[t] * x[t], 0 where t is ignore_index */
+void fc_nll_forward(fc_dtype dtype, const void *x, const int64_t *target, const void *weight, int64_t ignore_index,
+                    void *losses, ptrdiff_t images, ptrdiff_t n, ptrdiff_t inner, int threads);
+void fc_nll_backward(fc_dtype dtype, const void *scale, const int64_t *target, const void *weight,
+                     int64_t ignore_index, void *grad_x, ptrdiff_t images, ptrdiff_t n, ptrdiff_t inner, int threads);
+/* Whether each target is a class or ignore_index. */
+int fc_targets_within(const int64_t *target, ptrdiff_t n, int64_t classes, int64_t ignore_index);
+/* What losses are reduced by, in double: their sum, and the sum of the targets' weights (NULL: 1 each). */
+double fc_total(fc_dtype dtype, const void *x, ptrdiff_t n);
+double fc_counted(fc_dtype dtype, const int64_t *target, const void *weight, int64_t ignore_index, ptrdiff_t n);
+
+/* (x - target)^2: the sum, or each.  grad_x = factor * (x - target), times grad_y unless that is NULL. */
+double fc_squared_error_sum(fc_dtype dtype, const void *x, const void *target, ptrdiff_t n, int threads);
+void fc_squared_errors(fc_dtype dtype, const void *x, const void *target, void *y, ptrdiff_t n, int threads);
+void fc_squared_error_backward(fc_dtype dtype, const void *grad_y, const void *x, const void *target, double factor,
+                               void *grad_x, ptrdiff_t n, int threads);
+
+/* One step of stochastic gradient descent; velocity may be NULL (momentum 0); first: velocity starts as the gradient;
+ * maximize: up the gradient. */
 void fc_sgd_step(fc_dtype dtype, void *param, const void *grad, void *velocity, ptrdiff_t n, double lr, double momentum,
-                 double dampening, double weight_decay, int nesterov, int first, int threads);
-/* One step of Adam (decoupled: AdamW); step counts from 1. */
-void fc_adam_step(fc_dtype dtype, void *param, const void *grad, void *exp_avg, void *exp_avg_sq, ptrdiff_t n, double lr,
-                  double beta1, double beta2, double eps, double weight_decay, int decoupled, int64_t step, int threads);
+                 double dampening, double weight_decay, int nesterov, int maximize, int first, int threads);
+/* One step of Adam (decoupled: AdamW; max_exp_avg_sq not NULL: AMSGrad); step counts from 1. */
+void fc_adam_step(fc_dtype dtype, void *param, const void *grad, void *exp_avg, void *exp_avg_sq, void *max_exp_avg_sq,
+                  ptrdiff_t n, double lr, double beta1, double beta2, double eps, double weight_decay, int decoupled,
+                  int maximize, int64_t step, int threads);
 
 /* out[i][d] = images[index[i]][d] * scale + offset, rows of d bytes */
 void fc_gather_images(fc_dtype dtype, const uint8_t *images, const int64_t *index, void *out, ptrdiff_t rows,

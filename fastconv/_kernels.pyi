@@ -80,6 +80,10 @@ def quick_linear_backward(
 ) -> tuple[NDArray[Any] | None, NDArray[Any] | None, NDArray[Any] | None] | None: ...
 def quick_relu(x: Any) -> NDArray[Any] | None: ...
 def quick_relu_backward(grad_y: Any, x: Any) -> NDArray[Any] | None: ...
+def quick_sigmoid(x: Any) -> NDArray[Any] | None: ...
+def quick_sigmoid_backward(grad_y: Any, y: Any) -> NDArray[Any] | None: ...
+def quick_tanh(x: Any) -> NDArray[Any] | None: ...
+def quick_tanh_backward(grad_y: Any, y: Any) -> NDArray[Any] | None: ...
 
 # -- convolution -----------------------------------------------------------------------------------------------------
 
@@ -241,6 +245,15 @@ def relu_forward(x: FloatArray, y: FloatArray, threads: int) -> None: ...
 # x may be the input or the output of the forward pass.
 def relu_backward(grad_y: FloatArray, x: FloatArray, grad_x: FloatArray, threads: int) -> None: ...
 
+def leaky_relu_forward(x: FloatArray, y: FloatArray, slope: float, threads: int) -> None: ...
+def leaky_relu_backward(grad_y: FloatArray, x: FloatArray, grad_x: FloatArray, slope: float, threads: int) -> None: ...
+
+# Back from the result y.
+def sigmoid_forward(x: FloatArray, y: FloatArray, threads: int) -> None: ...
+def sigmoid_backward(grad_y: FloatArray, y: FloatArray, grad_x: FloatArray, threads: int) -> None: ...
+def tanh_forward(x: FloatArray, y: FloatArray, threads: int) -> None: ...
+def tanh_backward(grad_y: FloatArray, y: FloatArray, grad_x: FloatArray, threads: int) -> None: ...
+
 # One random number a unit of `unit` neighbouring elements: mask (x.size // unit,), 1 where the unit is kept.
 def dropout_forward(
     x: FloatArray, y: FloatArray, mask: NDArray[np.uint8], p: float, seed: int, unit: int, threads: int
@@ -289,12 +302,12 @@ def batch_norm_backward(
     threads: int,
 ) -> None: ...
 
-# -- rows: x (rows, n) -----------------------------------------------------------------------------------------------
+# -- along the axis n of x (images, n, inner) --------------------------------------------------------------------------
 
 def softmax_forward(x: FloatArray, y: FloatArray, log: bool, threads: int) -> None: ...
 def softmax_backward(grad_y: FloatArray, y: FloatArray, grad_x: FloatArray, log: bool, threads: int) -> None: ...
 
-# losses (rows,): loss of each row before any reduction, 0 where target == ignore_index.
+# target, losses (images, inner): loss of each position before any reduction, 0 where target == ignore_index.
 # With weight w: loss = (1 - a) w[t] (-log p[t]) + a / n * sum_c w[c] (-log p[c]), a the label smoothing.
 def cross_entropy_forward(
     x: FloatArray,
@@ -306,7 +319,7 @@ def cross_entropy_forward(
     threads: int,
 ) -> None: ...
 
-# grad_x[i] = scale[i] * d losses[i] / d x[i]
+# grad_x[i] = scale[i] * d losses[i] / d x[i], scale as losses
 def cross_entropy_backward(
     scale: FloatArray,
     x: FloatArray,
@@ -316,6 +329,59 @@ def cross_entropy_backward(
     label_smoothing: float,
     grad_x: FloatArray,
     threads: int,
+) -> None: ...
+
+# x, target (rows, n), target of probabilities: loss = -sum_c w[c] ((1 - a) target[c] + a / n) log p[c]
+def soft_cross_entropy_forward(
+    x: FloatArray,
+    target: FloatArray,
+    weight: FloatArray | None,
+    label_smoothing: float,
+    losses: FloatArray,
+    threads: int,
+) -> None: ...
+def soft_cross_entropy_backward(
+    scale: FloatArray,
+    x: FloatArray,
+    target: FloatArray,
+    weight: FloatArray | None,
+    label_smoothing: float,
+    grad_x: FloatArray,
+    threads: int,
+) -> None: ...
+
+# -- losses ------------------------------------------------------------------------------------------------------------
+
+# x (images, n, inner), target and losses (images, inner): losses = -weight[t] * x[t], 0 where t == ignore_index.
+def nll_forward(
+    x: FloatArray,
+    target: NDArray[np.int64],
+    weight: FloatArray | None,
+    ignore_index: int,
+    losses: FloatArray,
+    threads: int,
+) -> None: ...
+def nll_backward(
+    scale: FloatArray,
+    target: NDArray[np.int64],
+    weight: FloatArray | None,
+    ignore_index: int,
+    grad_x: FloatArray,
+    threads: int,
+) -> None: ...
+
+# Whether each target is in 0 .. classes - 1 or ignore_index.
+def targets_within(target: NDArray[np.int64], classes: int, ignore_index: int) -> bool: ...
+
+# Sums in float64: of x, and of weight[target] (1 each where None) where target != ignore_index.
+def total(x: FloatArray) -> float: ...
+def counted(target: NDArray[np.int64], weight: FloatArray | None, ignore_index: int) -> float: ...
+
+# (x - target)^2: the sum in float64, or each; grad_x = factor * (x - target) * grad_y (1 where None).
+def squared_error_sum(x: FloatArray, target: FloatArray, threads: int) -> float: ...
+def squared_errors(x: FloatArray, target: FloatArray, y: FloatArray, threads: int) -> None: ...
+def squared_error_backward(
+    grad_y: FloatArray | None, x: FloatArray, target: FloatArray, factor: float, grad_x: FloatArray, threads: int
 ) -> None: ...
 
 # -- optimisers: param and its state are updated in place --------------------------------------------------------------
@@ -332,9 +398,11 @@ def sgd_step(
     nesterov: bool,
     first: bool,
     threads: int,
+    maximize: bool = False,
 ) -> None: ...
 
 # step counts from 1.  decoupled: AdamW (param *= 1 - lr * weight_decay), else weight_decay * param joins the gradient.
+# max_exp_avg_sq: the largest exp_avg_sq so far, for AMSGrad.
 def adam_step(
     param: FloatArray,
     grad: FloatArray,
@@ -348,6 +416,8 @@ def adam_step(
     decoupled: bool,
     step: int,
     threads: int,
+    maximize: bool = False,
+    max_exp_avg_sq: FloatArray | None = None,
 ) -> None: ...
 
 # -- data --------------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ import operator
 from functools import lru_cache
 from math import prod
 from numbers import Real
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy import ndarray
@@ -930,62 +930,110 @@ def axis(op: str, dim: object, ndim: int) -> int:
     return plain % ndim
 
 
-def check_cross_entropy(
-    op: str,
-    x: object,
-    target: object,
-    weight: object,
-    ignore_index: object,
-    reduction: object,
-    label_smoothing: object,
-) -> tuple[Array, Array, Array | None, int, str, float, bool]:
-    """x (N, C) and target (N,) int64 ready for the compiled module, and whether x came as (C,)."""
+class Scores(NamedTuple):
+    """What a loss over classes is computed from, ready for the compiled module.
+
+    x (images, C, inner); target of int64 (images * inner,), or of x's dtype and shape where it holds probabilities.
+    """
+
+    x: Array
+    target: Array
+    weight: Array | None
+    ignored: int
+    reduction: str
+    shape: tuple[int, ...]  # of the losses before any reduction
+    soft: bool
+
+
+REDUCTIONS = ("mean", "sum", "none")
+
+
+def check_class_loss(
+    op: str, x: object, target: object, weight: object, ignore_index: object, reduction: object, *, soft: bool
+) -> Scores:
+    """x (C,), (N, C) or (N, C, d1, ...); target may hold probabilities where `soft`."""
     x = floats(op, "x", x)
-    if x.ndim not in (1, 2):
-        raise ShapeError(f"{op}: x must have shape (N, C) or (C,), got shape {x.shape}")
+    shape = x.shape
+    if not shape:
+        raise ShapeError(f"{op}: x must have shape (N, C), (C,) or (N, C, d1, ...), got shape {shape}")
     ignored = integer(op, "ignore_index", ignore_index)
     if not -(2**63) <= ignored < 2**63:
         raise ShapeError(f"{op}: ignore_index must fit 64 bits, got {describe(ignored)}")
-    reduction = one_of(op, "reduction", reduction, ("mean", "sum", "none"))
-    smoothing = number_between(op, "label_smoothing", label_smoothing, 0.0, 1.0)
-    classes = x.shape[-1]
+    reduction = one_of(op, "reduction", reduction, REDUCTIONS)
+    images, classes, inner = (1, shape[0], 1) if len(shape) == 1 else (shape[0], shape[1], prod(shape[2:]))
     if not classes:
-        raise ShapeError(f"{op}: x must have at least one class, got shape {x.shape}")
-    single = x.ndim == 1
-    indices = _target(op, target, x.shape, classes, ignored)
+        raise ShapeError(f"{op}: x must have at least one class, got shape {shape}")
+    targets = () if len(shape) == 1 else (images, *shape[2:])
+    or_else = f" or probabilities in the shape of x, {shape}" if soft else ""
+    soft = soft and isinstance(target, ndarray) and target.dtype.kind == "f" and target.shape == shape
+    if soft:
+        indices = _probabilities(op, target, x, ignored).reshape(images, classes, inner)
+    else:
+        indices = _target(op, target, shape, targets, classes, ignored, or_else)
     if weight is not None:
-        weight = floats_shaped(op, "weight", weight, "x", x, (classes,), "one weight a class,")
-        weight = contiguous(weight)
-    x = contiguous(x)
-    return (x.reshape(1, classes) if single else x), indices, weight, ignored, reduction, smoothing, single
+        weight = contiguous(floats_shaped(op, "weight", weight, "x", x, (classes,), "one weight a class,"))
+    x = contiguous(x).reshape(images, classes, inner)
+    return Scores(x, indices, weight, ignored, reduction, targets, soft)
 
 
-def _target(op: str, target: object, x_shape: tuple[int, ...], classes: int, ignored: int) -> Array:
-    """Class numbers as a contiguous int64 array of shape (N,), each of them a class or ignore_index."""
+def loss_gradient(op: str, grad_y: object, scores: Scores) -> Array | float:
+    """The gradient that a reduced loss, a number, or each of the losses gets; 1 where it is None."""
+    if grad_y is None:
+        return 1.0
+    if scores.reduction != "none":
+        return number(op, "grad_y", grad_y)
+    grad = floats_shaped(op, "grad_y", grad_y, "x", scores.x, scores.shape, "the shape of the losses,")
+    return contiguous(grad).reshape(-1)
+
+
+def check_mse_loss(op: str, x: object, target: object, reduction: object) -> tuple[Array, Array, str]:
+    """Contiguous x and target of one shape and dtype."""
+    x = floats(op, "x", x)
+    target = floats_shaped(op, "target", target, "x", x, x.shape, "the shape of x,")
+    return contiguous(x), contiguous(target), one_of(op, "reduction", reduction, REDUCTIONS)
+
+
+def _probabilities(op: str, target: object, x: Array, ignored: int) -> Array:
+    """The probability of every class, in the shape of x: a contiguous array of its dtype."""
+    array = floats_like(op, "target", target, "x", x)
+    if ignored >= 0:
+        raise ShapeError(f"{op}: ignore_index must be negative where target holds probabilities, got {ignored}")
+    return contiguous(array)
+
+
+def _target(
+    op: str,
+    target: object,
+    x_shape: tuple[int, ...],
+    shape: tuple[int, ...],
+    classes: int,
+    ignored: int,
+    or_else: str,
+) -> Array:
+    """Class numbers as a contiguous int64 array of one axis, each of them a class or ignore_index."""
     if isinstance(target, ndarray):
         array = _plain(op, "target", target, "class numbers")
         if array.dtype.kind not in "iu":
-            raise TypeError(f"{op}: target must hold class numbers of an integer dtype, got {describe(array)}")
-        if array.shape != x_shape[:-1]:
+            raise TypeError(f"{op}: target must hold class numbers of an integer dtype{or_else}, got {describe(array)}")
+        if array.shape != shape:
             raise ShapeError(
-                f"{op}: target has shape {array.shape} but x has shape {x_shape}; "
-                f"expected target of shape {x_shape[:-1]}"
+                f"{op}: target has shape {array.shape} but x has shape {x_shape}; expected target of shape {shape}"
             )
-    elif len(x_shape) == 1:
+    elif not shape:
         scalar = integer(op, "target", target)
         if not -(2**63) <= scalar < 2**63:
             raise ShapeError(f"{op}: target must be in 0 .. {classes - 1}, got {describe(scalar)}")
         array = np.array(scalar, I64)
     else:
         raise TypeError(f"{op}: target must be a NumPy array of class numbers, got {describe(target)}")
-    if array.size and (int(array.min()) < 0 or int(array.max()) >= classes):
+    indices = contiguous(array.astype(I64, copy=False)).reshape(-1)  # uint64 beyond int64 turns negative
+    if not _kernels.targets_within(indices, classes, ignored) or array.dtype == np.uint64:
         wrong = ((array < 0) | (array >= classes)) & (array != ignored)
         if wrong.any():
             raise ShapeError(
                 f"{op}: target must be in 0 .. {classes - 1} or ignore_index={ignored}, got {array[wrong].flat[0]}"
             )
-        array = np.where((array < 0) | (array >= classes), np.int64(ignored), array.astype(I64))
-    return contiguous(array.astype(I64, copy=False)).reshape(-1)
+    return indices
 
 
 def check_channels(op: str, name: str, array: Array) -> tuple[tuple[int, ...], int]:

@@ -9,7 +9,9 @@
 #define kernels (fc_active->FC_SUFFIX)
 
 #include "elementwise.c"
+#include "activations.c"
 #include "softmax.c"
+#include "losses.c"
 #include "optim.c"
 #include "max_pool2d.c"
 #include "avg_pool2d.c"

@@ -4,12 +4,12 @@ One family a file: module.py has what they share, then containers.py, conv.py, u
 activation.py, norm.py, dropout.py, residual.py, losses.py, and init.py for how weights begin.
 """
 
-from .activation import LogSoftmax, ReLU, Softmax
+from .activation import LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
 from .containers import Sequential
 from .conv import Conv2d, ConvTranspose2d
 from .dropout import Dropout, Dropout2d
 from .linear import Flatten, Linear
-from .losses import CrossEntropyLoss, Loss, MSELoss, OneHotSquaredError
+from .losses import CrossEntropyLoss, Loss, MSELoss, NLLLoss, OneHotSquaredError
 from .module import LoadResult, Module, Parameter
 from .norm import BatchNorm1d, BatchNorm2d
 from .pooling import AdaptiveAvgPool2d, AvgPool2d, GlobalAvgPool2d, GlobalMaxPool2d, MaxPool2d
@@ -31,6 +31,7 @@ __all__ = [
     "Fold",
     "GlobalAvgPool2d",
     "GlobalMaxPool2d",
+    "LeakyReLU",
     "Linear",
     "LoadResult",
     "LogSoftmax",
@@ -38,11 +39,14 @@ __all__ = [
     "MSELoss",
     "MaxPool2d",
     "Module",
+    "NLLLoss",
     "OneHotSquaredError",
     "Parameter",
     "ReLU",
     "ResNet",
     "Sequential",
+    "Sigmoid",
     "Softmax",
+    "Tanh",
     "Unfold",
 ]
