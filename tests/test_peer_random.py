@@ -22,7 +22,7 @@ import pytest
 from oracle import assert_within
 from strategies import LAYOUTS, lay_out, numbers
 
-from fastconv import ops
+from fastconv import nn, ops, optim
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 functional = torch.nn.functional
@@ -458,6 +458,38 @@ def relu(draw: Draw) -> None:
     np.testing.assert_array_equal(ops.relu_backward(grad_y, x), array_of(grad))
 
 
+def leaky_relu(draw: Draw) -> None:
+    slope = draw.one_of(0.01, 0.0, 1.0, -0.5, float(draw.rng.standard_normal()))
+    draw.say(negative_slope=slope)
+    shape = any_shape(draw)
+    x, grad_y = draw.array("x", shape, with_specials(draw, shape)), draw.array("grad_y", shape)
+    y, (grad,) = gradients(lambda x: functional.leaky_relu(x, slope), [tensor(x)], lambda _: grad_y)
+    for ours, theirs in ((ops.leaky_relu(x, slope), y), (ops.leaky_relu_backward(grad_y, x, slope), grad)):
+        np.testing.assert_allclose(ours, array_of(theirs), rtol=4 * np.finfo(draw.dtype).eps, atol=0)
+
+
+def sigmoid(draw: Draw, kind: str = "sigmoid") -> None:
+    """A few roundings from PyTorch's float64; the gradient is y (1 - y), or 1 - y**2, of the y that is handed over."""
+    shape = any_shape(draw)
+    x, grad_y = draw.array("x", shape, with_specials(draw, shape)), draw.array("grad_y", shape)
+    theirs = getattr(torch, kind)(tensor(x, False)).numpy()
+    y = getattr(ops, kind)(x)
+    info = np.finfo(draw.dtype)
+    np.testing.assert_allclose(y, theirs, rtol=8 * info.eps, atol=float(info.tiny))
+    their_y = tensor(y, False)
+    slope = their_y * (1 - their_y) if kind == "sigmoid" else 1 - their_y**2
+    right = (tensor(grad_y, False) * slope).numpy()
+    size = abs(grad_y.astype(np.float64)) * (1 if kind == "tanh" else abs(array_of(their_y)))
+    result = getattr(ops, kind + "_backward")(grad_y, y)
+    known = np.isfinite(right)
+    np.testing.assert_array_equal(np.isfinite(result), known)
+    assert_within(result[known], right[known], size[known], 4)
+
+
+def tanh(draw: Draw) -> None:
+    sigmoid(draw, "tanh")
+
+
 def softmax(draw: Draw, kind: str = "softmax") -> None:
     shape = any_shape(draw)
     dim = draw.integer(-len(shape), len(shape) - 1)
@@ -504,35 +536,107 @@ def log_softmax(draw: Draw) -> None:
 # -- losses ------------------------------------------------------------------------------------------------------------
 
 
-def cross_entropy(draw: Draw) -> None:
-    n, c = draw.integer(0, 8), draw.integer(1, 8)
-    single = draw.chance(0.15)
-    ignore_index = draw.one_of(-100, draw.integer(0, c - 1))
-    options = {
-        "ignore_index": ignore_index,
-        "reduction": draw.one_of("mean", "sum", "none"),
-        "label_smoothing": draw.one_of(0.0, 0.1, float(draw.rng.random()), 1.0),
-    }
-    draw.say(**options)
-    draw.whole = False
-    shape = (c,) if single else (n, c)
-    x = draw.array("x", shape, np.asarray(draw.rng.standard_normal(shape) * 4, draw.dtype))
-    target = draw.rng.integers(0, c, () if single else n)
-    if not single:
-        target[draw.rng.random(n) < 0.2] = ignore_index
-    target = lay_out(np.asarray(target, np.int64), draw.one_of("C", "reversed", "sliced", "readonly"))
+def loss_near(draw: Draw, ours, theirs, what: str) -> None:
+    """Means and sums of a few hundred logarithms: within 100 eps of the largest."""
+    right = array_of(theirs)
+    size = float(np.max(abs(right), initial=1, where=np.isfinite(right)))
+    atol = 100 * float(np.finfo(draw.dtype).eps) * size
+    np.testing.assert_allclose(ours, right, rtol=0, atol=atol, err_msg=what)
+
+
+def class_problem(draw: Draw):
+    """(shape of x, class numbers, weight, options): (C,), (N, C), or (N, C, d1, ...)."""
+    n, c, rest = draw.integer(0, 8), draw.integer(1, 8), ()
+    if draw.chance(0.3):
+        rest = tuple(draw.integer(1, 4) for _ in range(draw.integer(1, 3)))
+    shape, where = ((c,), ()) if draw.chance(0.1) else ((n, c, *rest), (n, *rest))
+    options = {"ignore_index": draw.one_of(-100, draw.integer(0, c - 1)), "reduction": draw.one_of("mean", "sum", "none")}
+    target = np.asarray(draw.rng.integers(0, c, where), np.int64)
+    if where:
+        target = np.where(draw.rng.random(where) < 0.2, options["ignore_index"], target)
+        target = lay_out(target, draw.one_of("C", "fortran", "reversed", "sliced", "readonly"))
     weight = draw.array("weight", (c,), np.asarray(draw.rng.random(c) + 0.1, draw.dtype)) if draw.chance() else None
-    theirs_x = tensor(x)
-    theirs = functional.cross_entropy(theirs_x, torch.tensor(target.copy()), tensor(weight, False), **options)
-    ours = ops.cross_entropy(x, target, weight, **options)
-    scale = 100 * float(np.finfo(draw.dtype).eps)
-    np.testing.assert_allclose(ours, array_of(theirs), rtol=scale, atol=scale * 10)
+    draw.say(shape=shape, **options)
+    draw.whole = False
+    return shape, target, weight, options
+
+
+def check_loss(draw: Draw, name: str, x: np.ndarray, target: np.ndarray, theirs, theirs_x, rest: tuple, options) -> None:
+    loss_near(draw, getattr(ops, name)(x, target, *rest, **options), theirs, name)
     grad_y = draw.array("grad_y", theirs.shape, np.asarray(draw.rng.standard_normal(theirs.shape), draw.dtype))
     theirs.backward(tensor(grad_y, False))
     given = grad_y if options["reduction"] == "none" else float(grad_y)
-    result = ops.cross_entropy_backward(x, target, weight, **options, grad_y=given)
+    result = getattr(ops, name + "_backward")(x, target, *rest, **options, grad_y=given)
     assert result.dtype == draw.dtype
-    np.testing.assert_allclose(result, array_of(theirs_x.grad), rtol=scale, atol=scale * 10)
+    loss_near(draw, result, theirs_x.grad, f"{name}_backward")
+
+
+def cross_entropy(draw: Draw) -> None:
+    shape, target, weight, options = class_problem(draw)
+    options["label_smoothing"] = draw.one_of(0.0, 0.1, float(draw.rng.random()), 1.0)
+    x = draw.array("x", shape, np.asarray(draw.rng.standard_normal(shape) * 4, draw.dtype))
+    their_target = torch.tensor(np.array(target))
+    if draw.chance(0.25):  # probabilities in place of classes
+        options["ignore_index"] = -100
+        draw.say(target="probabilities", label_smoothing=options["label_smoothing"])
+        target = draw.array("target", shape, np.asarray(draw.rng.random(shape), draw.dtype))
+        their_target = tensor(target, False)
+    theirs_x = tensor(x)
+    theirs = functional.cross_entropy(theirs_x, their_target, tensor(weight, False), **options)
+    check_loss(draw, "cross_entropy", x, target, theirs, theirs_x, (weight,), options)
+
+
+def nll_loss(draw: Draw) -> None:
+    shape, target, weight, options = class_problem(draw)
+    x = draw.array("x", shape, np.asarray(-draw.rng.random(shape) * 9, draw.dtype))
+    theirs_x = tensor(x)
+    theirs = functional.nll_loss(theirs_x, torch.tensor(np.array(target)), tensor(weight, False), **options)
+    check_loss(draw, "nll_loss", x, target, theirs, theirs_x, (weight,), options)
+
+
+def mse_loss(draw: Draw) -> None:
+    shape, options = any_shape(draw), {"reduction": draw.one_of("mean", "sum", "none")}
+    draw.say(**options)
+    draw.whole = False
+    x, target = (
+        draw.array(name, shape, np.asarray(draw.rng.standard_normal(shape), draw.dtype)) for name in ("x", "target")
+    )
+    theirs_x = tensor(x)
+    theirs = functional.mse_loss(theirs_x, tensor(target, False), **options)
+    check_loss(draw, "mse_loss", x, target, theirs, theirs_x, (), options)
+
+
+# -- optimisers --------------------------------------------------------------------------------------------------------
+
+
+def optimiser(draw: Draw) -> None:
+    """SGD, Adam and AdamW with random settings: some steps on parameters of random shapes."""
+    kind, settings = draw.one_of("SGD", "Adam", "AdamW"), {"lr": float(draw.rng.random())}
+    settings["weight_decay"] = draw.one_of(0.0, float(draw.rng.random()) / 10)
+    settings["maximize"] = draw.chance(0.2)
+    if kind == "SGD":
+        settings["momentum"] = draw.one_of(0.0, 0.9, float(draw.rng.random()))
+        settings["nesterov"] = settings["momentum"] > 0 and draw.chance()
+        settings["dampening"] = 0.0 if settings["nesterov"] else draw.one_of(0.0, float(draw.rng.random()))
+    else:
+        settings["betas"] = draw.one_of((0.9, 0.999), (float(draw.rng.random()), float(draw.rng.random())))
+        settings["eps"] = draw.one_of(1e-8, 1e-3)
+        settings["amsgrad"] = draw.chance(0.3)
+    draw.say(kind=kind, **settings)
+    shapes = [any_shape(draw) for _ in range(draw.integer(1, 3))]
+    begin = [draw.rng.standard_normal(shape).astype(draw.dtype) for shape in shapes]
+    ours, theirs = [nn.Parameter(value.copy()) for value in begin], [tensor(value) for value in begin]
+    steps, their_steps = getattr(optim, kind)(ours, **settings), getattr(torch.optim, kind)(theirs, **settings)
+    for _ in range(draw.integer(1, 6)):
+        for parameter, their in zip(ours, theirs, strict=True):
+            parameter.grad = draw.array("grad", their.shape, draw.rng.standard_normal(parameter.shape).astype(draw.dtype))
+            their.grad = tensor(parameter.grad, False)
+        steps.step()
+        their_steps.step()
+    # The first steps of Adam divide by sqrt(v), which magnifies the roundings of a small gradient: eps / |grad|.
+    for parameter, their in zip(ours, theirs, strict=True):
+        loose = 1e4 * float(np.finfo(draw.dtype).eps)
+        np.testing.assert_allclose(parameter.data, array_of(their), rtol=loose, atol=loose)
 
 
 # -- the suite ---------------------------------------------------------------------------------------------------------
@@ -562,9 +666,15 @@ FAMILIES = {
         Family(batch_norm, 1000),
         Family(linear, 1200),
         Family(relu, 400),
+        Family(leaky_relu, 400),
+        Family(sigmoid, 400),
+        Family(tanh, 400),
         Family(softmax, 800),
         Family(log_softmax, 800),
         Family(cross_entropy, 1500),
+        Family(nll_loss, 800),
+        Family(mse_loss, 400),
+        Family(optimiser, 500),
     ]
 }
 
