@@ -204,8 +204,9 @@ def test_integers_are_exact(case, isa, dtype):
     case = replace(case, data="integers")
     arrays = case.arrays(dtype)
     x, weight, bias, grad_y = arrays
-    results = ops.conv_transpose2d(x, weight, bias, **case.options), *ops.conv_transpose2d_backward(
-        grad_y, x, weight, **case.options
+    results = (
+        ops.conv_transpose2d(x, weight, bias, **case.options),
+        *ops.conv_transpose2d_backward(grad_y, x, weight, **case.options),
     )
     for ours, right in zip(results, exact(case, *arrays), strict=True):
         np.testing.assert_array_equal(ours, right.astype(dtype))
@@ -242,7 +243,7 @@ def test_every_width(isa, dtype):
         check(Case(1, 16, 3, W, 16, 2, 2, 1, 0, seed=W), dtype)
 
 
-# -- what it is of conv2d ------------------------------------------------------------------------------------------------
+# -- what it is of conv2d ----------------------------------------------------------------------------------------------
 
 
 @given(case=cases(work=20_000))
@@ -262,7 +263,7 @@ def test_it_is_the_gradient_of_conv2d(case, dtype):
     assert ours[1].tobytes() == grad_weight.tobytes()
 
 
-# -- promises ------------------------------------------------------------------------------------------------------------
+# -- promises ----------------------------------------------------------------------------------------------------------
 
 
 def alone_or_in_a_batch(case, x, weight, bias):
@@ -346,7 +347,7 @@ def test_a_weight_over_the_padding(isa, dtype):
     np.testing.assert_array_equal(y, np.array([[[[1, 2, 3, 3, 2, 1]]]], dtype))
 
 
-# -- gradients -----------------------------------------------------------------------------------------------------------
+# -- gradients ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -379,7 +380,7 @@ def test_only_what_is_needed():
         assert some[i].tobytes() == everything[i].tobytes()
 
 
-# -- sizes that are too large are refused before anything is allocated ----------------------------------------------------
+# -- sizes that are too large are refused before anything is allocated -------------------------------------------------
 
 
 @pytest.mark.parametrize(
