@@ -568,6 +568,80 @@ bad("dropout2d_backward", X, X.astype(np.uint8), error=ShapeError,
 bad("dropout2d_backward", X, None, error=TypeError, match=r"^dropout2d_backward: mask must be .* uint8, got None")
 bad("dropout2d_backward", L, a(2, 3, dtype=np.uint8), error=ShapeError,
     match=r"^dropout2d_backward: grad_y must have shape")
+# -- conv_transpose2d --------------------------------------------------------------------------------------------------
+T = a(3, 4, 3, 3)
+for op, before in (("conv_transpose2d", (X, T)), ("conv_transpose2d_backward", (a(2, 4, 7, 7), X, T))):
+    bad(op, *before, stride=0, error=ShapeError, match=r"stride must be at least 1, got 0")
+    bad(op, *before, stride=1.0, error=TypeError, match=r"stride must be an int or a pair .* got 1.0 \(float\)")
+    bad(op, *before, stride=(1, 2, 3), error=ShapeError, match=r"stride must be an int or a pair .* got \(1, 2, 3\)")
+    bad(op, *before, padding=-1, error=ShapeError, match=r"padding must be at least 0, got -1")
+    bad(op, *before, padding="valid", error=TypeError, match=r"padding must be an int .* got 'valid' \(str\)")
+    bad(op, *before, padding=4, error=ShapeError, match=r"padding=4 leaves nothing of the output of \(7, 7\) pixels")
+    bad(op, *before, padding=HUGE, error=ShapeError, match=r"padding=4\d* leaves nothing")
+    bad(op, *before, output_padding=-1, error=ShapeError, match=r"output_padding must be at least 0, got -1")
+    bad(op, *before, output_padding=1, error=ShapeError, match=r"output_padding must be smaller than stride or dila")
+    bad(op, *before, output_padding=True, error=TypeError, match=r"output_padding must be an int .* got True \(bool\)")
+    bad(op, *before, output_padding=None, error=TypeError, match=r"output_padding must be an int .* got None")
+    bad(op, *before, dilation=0, error=ShapeError, match=r"dilation must be at least 1, got 0")
+    bad(op, *before, dilation=VAST, error=ShapeError, match=r"the output before its padding is cut off is too large")
+    bad(op, *before, stride=HUGE, error=ShapeError, match=r"the output before its padding is cut off is too large")
+    bad(op, *before, groups=0, error=ShapeError, match=r"groups must be at least 1, got 0")
+    bad(op, *before, groups=2, error=ShapeError, match=r"groups must divide the 3 channels of x, got groups=2")
+    bad(op, *before, groups=1.0, error=TypeError, match=r"groups must be an int, got 1.0 \(float\)")
+    bad(op, *before[:-1], a(4, 3, 3, 3), error=ShapeError, match=r"weight has 4 input channels but x has 3 channels; ")
+    bad(op, *before[:-1], a(3, 4, 3), error=ShapeError, match=r"weight must have shape .*, got shape \(3, 4, 3\)")
+    bad(op, *before[:-1], a(3, 0, 3, 3), error=ShapeError, match=r"weight must not be empty, got shape \(3, 0, 3, 3\)")
+    bad(op, *before[:-1], T.astype(np.float64), error=TypeError, match=r"weight is float64 but x is float32")
+    bad(op, *before[:-2], a(5, 5), T, error=ShapeError, match=r"x must have shape .*, got shape \(5, 5\)")
+    bad(op, *before[:-2], a(2, 3, 0, 5), T, error=ShapeError, match=r"x must not be empty .* \(2, 3, 0, 5\)")
+    bad(op, *before[:-2], X.astype(int), T, error=TypeError, match=r"x must be an array of float32 .* int64")
+bad("conv_transpose2d", X, T, a(3), error=ShapeError, match=r"bias has shape \(3,\) .*expected bias of shape \(4,\)")
+bad("conv_transpose2d", X, T, B.astype(np.float64), error=TypeError, match=r"bias is float64 but x is float32")
+bad("conv_transpose2d_backward", a(2, 4, 5, 5), X, T, error=ShapeError,
+    match=r"grad_y has shape \(2, 4, 5, 5\), expected")
+bad("conv_transpose2d_backward", a(2, 4, 7, 7), X, T, need=True, error=TypeError,
+    match=r"need must be a tuple of three")
+# -- unfold and fold ---------------------------------------------------------------------------------------------------
+for op, before in (
+    ("unfold", (X,)), ("unfold_backward", (a(2, 12, 16), X.shape)), ("fold", (a(2, 12, 16), 5)), ("fold_backward", (X,))
+):
+    bad(op, *before, 0, error=ShapeError, match=r"kernel_size must be at least 1, got 0")
+    bad(op, *before, 2.0, error=TypeError, match=r"kernel_size must be an int or a pair .* got 2.0 \(float\)")
+    bad(op, *before, (2,), error=ShapeError, match=r"kernel_size must be an int or a pair .* got \(2\)")
+    bad(op, *before, None, error=TypeError, match=r"kernel_size must be an int or a pair .* got None")
+    bad(op, *before, 2, 0, error=ShapeError, match=r"dilation must be at least 1, got 0")
+    bad(op, *before, 2, True, error=TypeError, match=r"dilation must be an int or a pair .* got True \(bool\)")
+    bad(op, *before, 2, 5, error=ShapeError, match=r"kernel_size=2 with dilation=5 covers \(6, 6\) pixels, more than")
+    bad(op, *before, 2, VAST, error=ShapeError, match=r"kernel_size=2 with dilation=an int of \d+ bits covers")
+    bad(op, *before, 2, 1, -1, error=ShapeError, match=r"padding must be at least 0, got -1")
+    bad(op, *before, 2, 1, "same", error=TypeError, match=r"padding must be an int .* got 'same' \(str\)")
+    bad(op, *before, 2, 1, HUGE, error=ShapeError, match=r"padded with padding=\d+ is too large")
+    bad(op, *before, 2, 1, 0, 0, error=ShapeError, match=r"stride must be at least 1, got 0")
+    bad(op, *before, 2, 1, 0, None, error=TypeError, match=r"stride must be an int or a pair .* got None")
+    bad(op, before[0].astype(int), *before[1:], 2, error=TypeError,
+        match=r"(x|grad_y) must be an array of float32 .* int64")
+    bad(op, before[0].tolist(), *before[1:], 2, error=TypeError, match=r"(x|grad_y) must be a NumPy array")
+for op in ("unfold", "fold_backward"):
+    bad(op, a(5, 5), 2, error=ShapeError, match=r"(x|grad_y) must have shape \(N, C, H, W\) .* got shape \(5, 5\)")
+    bad(op, a(1, 0, 5, 5), 2, error=ShapeError, match=r"(x|grad_y) must not be empty .* \(1, 0, 5, 5\)")
+bad("unfold_backward", a(2, 12, 16), [5, 5], 2, error=ShapeError, match=r"input_shape must have 3 or 4 sizes")
+bad("unfold_backward", a(2, 12, 16), 5, 2, error=TypeError, match=r"input_shape must be a tuple of ints, got 5")
+bad("unfold_backward", a(2, 12, 16), (2, 0, 5, 5), 2, error=ShapeError, match=r"input_shape must not be empty")
+bad("unfold_backward", a(2, 12, 16), (3, 3, 5, 5), 2, error=ShapeError,
+    match=r"grad_y has shape \(2, 12, 16\), expected")
+bad("unfold_backward", a(2, 12, 16), (1, 1, HUGE, 5), 2, error=ShapeError, match=r"too large")
+bad("fold", a(2, 12, 16), 0, 2, error=ShapeError, match=r"output_size must be at least 1, got 0")
+bad("fold", a(2, 12, 16), 5.0, 2, error=TypeError, match=r"output_size must be an int or a pair .* got 5.0 \(float\)")
+bad("fold", a(2, 12, 16), (5, 5, 5), 2, error=ShapeError, match=r"output_size must be an int or a pair .* \(5, 5, 5\)")
+bad("fold", a(2, 12, 16), 5, 5, error=ShapeError,
+    match=r"x must have a multiple of 25 rows for kernel_size=5, got shape")
+bad("fold", a(2, 12, 16), 5, VAST, error=ShapeError,
+    match=r"x must have a multiple of an int of \d+ bits rows for kernel")
+bad("fold", a(2, 12, 16), 6, 2, error=ShapeError,
+    match=r"x has 16 windows but output_size=6 has 5 x 5 .*\(2, 12, 25\)$")
+bad("fold", a(2, 12, 16), VAST, 2, error=ShapeError, match=r"too large")
+bad("fold", a(2, 3, 4, 16), 5, 2, error=ShapeError, match=r"x must have shape \(N, C\*R\*S, L\) or .*\(2, 3, 4, 16\)")
+bad("fold", a(2, 0, 16), 5, 2, error=ShapeError, match=r"x must not be empty .* \(2, 0, 16\)")
 # -- settings ----------------------------------------------------------------------------------------------------------
 bad("set_num_threads", 0, error=ShapeError, match=r"^set_num_threads: n must be in 1 \.\. 1024, got 0")
 bad("set_num_threads", -1, error=ShapeError, match=r"^set_num_threads: n must be in 1 \.\. 1024, got -1")

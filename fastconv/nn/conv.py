@@ -232,9 +232,7 @@ class ConvTranspose2d(Module):
         """output_size, (OH, OW) or the whole shape of y, says what output_padding this call shall have."""
         bias = None if self.bias is None else self.bias.data
         extra = self.output_padding if output_size is None else self._output_padding(x, output_size)
-        y = conv_transpose2d(
-            x, self.weight.data, bias, self.stride, self.padding, extra, self.groups, self.dilation
-        )
+        y = conv_transpose2d(x, self.weight.data, bias, self.stride, self.padding, extra, self.groups, self.dilation)
         self._keep(x, extra)
         return y
 
