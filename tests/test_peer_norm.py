@@ -62,7 +62,7 @@ def test_batch_norm(module, shape, training, given_arrays, momentum, eps, offset
 
 
 @both
-@pytest.mark.parametrize("shape", [(0, 3), (0, 3, 4, 4), (2, 3, 0), (2, 0, 3)], ids=str)
+@pytest.mark.parametrize("shape", [(0, 3), (0, 3, 4, 4), (2, 3, 0)], ids=str)
 def test_batch_norm_of_nothing(module, shape):
     channels = shape[1]
     running = np.full(channels, 2.0), np.full(channels, 3.0)
@@ -146,13 +146,17 @@ def test_adaptive_avg_pool2d_to_nothing(module, output):
 
 
 def test_dropout2d():
-    """Where nothing is random: p of 0 and 1, eval, and whole channels of an image without a batch axis."""
+    """Where nothing is random: p of 0 and 1, and eval; and whole channels.
+
+    An array of three axes is one image here, as PyTorch announces; PyTorch 2.13 still drops rows of it, with a warning.
+    """
     x = np.random.default_rng(2).standard_normal((2, 3, 4, 5))
     for p in (0.0, 1.0):
         close(ops.dropout2d(x, p), functional.dropout2d(torch.tensor(x), p))
         close(ops.dropout2d(x, p, False), functional.dropout2d(torch.tensor(x), p, False))
-    kept = ops.dropout2d(np.ones((64, 3, 3)), 0.5, rng=np.random.default_rng(0))
-    theirs = functional.dropout2d(torch.ones(64, 3, 3), 0.5).numpy()
-    for y in (kept, theirs):
-        assert set(y.reshape(64, -1).min(1)) == set(y.reshape(64, -1).max(1)) == {0.0, 2.0}
-        np.testing.assert_array_equal(y.reshape(64, -1).min(1), y.reshape(64, -1).max(1))
+    kept = ops.dropout2d(np.ones((2, 64, 3, 3)), 0.5, rng=np.random.default_rng(0))
+    theirs = functional.dropout2d(torch.ones(2, 64, 3, 3), 0.5).numpy()
+    for y in (kept, theirs, ops.dropout2d(np.ones((128, 3, 3)), 0.5, rng=np.random.default_rng(0))):
+        channels = y.reshape(128, -1)
+        assert set(channels.min(1)) == {0.0, 2.0}
+        np.testing.assert_array_equal(channels.min(1), channels.max(1))

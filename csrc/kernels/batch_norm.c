@@ -10,28 +10,28 @@
  * Forward, the shift is an element of the channel.  Then one pass is enough: no element is further than sqrt(n - 1)
  * standard deviations from the mean of n (Samuelson's inequality), so product - sum^2 / n loses at most a factor n of
  * accuracy, a few units as a rule, however large the mean is.  Sums are of doubles for both types: differences of floats
- * are then exact, and nothing is lost at all.
+ * are then exact, and nothing is lost at all.  Backward nothing cancels, and floats do for short pieces.
  *
  * Planes are added image by image, the lanes of a vector at the very end: the order depends on the shape alone.
  * Where L is 1, vectors hold neighbouring channels, else pixels of a plane. */
 
 enum { FC(WIDE) = FC_LANES_f64, FC(NORM_BLOCK) = 32 };
 
-/* The sums of a channel so far.  A plane's last pixels, fewer than a vector, are a vector that overlaps the one before,
- * with the lanes that have been counted set to 0; planes smaller than a vector are summed by themselves. */
+/* The sums of a channel so far.  Forward, a plane's last pixels, fewer than a vector, are a vector that overlaps the one
+ * before, with the lanes that have been counted set to 0; planes smaller than a vector are summed by themselves. */
 typedef struct {
     vec_f64 sum, product;
     double small_sum, small_product;
 } FC(norm_total);
 
-/* Adds one plane; g NULL: forward. */
-FC_INLINE void FC(norm_plane_sums)(const real *g, const real *x, ptrdiff_t L, double shift, FC(norm_total) *total) {
+/* Adds one plane, forward. */
+FC_INLINE void FC(norm_plane_sums)(const real *x, ptrdiff_t L, double shift, FC(norm_total) *total) {
     const vec_f64 k = set1_f64(shift), none = {0};
     if (L < FC(WIDE)) {
         for (ptrdiff_t i = 0; i < L; i++) {
-            const double d = (double)x[i] - shift, a = g ? (double)g[i] : d;
-            total->small_sum += a;
-            total->small_product += a * d;
+            const double d = (double)x[i] - shift;
+            total->small_sum += d;
+            total->small_product += d * d;
         }
         return;
     }
@@ -41,25 +41,60 @@ FC_INLINE void FC(norm_plane_sums)(const real *g, const real *x, ptrdiff_t L, do
 #pragma GCC unroll 4
         for (int v = 0; v < 4; v++) {
             const vec_f64 d = vec_load_wide(x + i + v * FC(WIDE)) - k;
-            const vec_f64 a = g ? vec_load_wide(g + i + v * FC(WIDE)) : d;
-            s[v] += a;
-            q[v] = fma_f64(a, d, q[v]);
+            s[v] += d;
+            q[v] = fma_f64(d, d, q[v]);
         }
     }
     for (; i + FC(WIDE) <= L; i += FC(WIDE)) {
-        const vec_f64 d = vec_load_wide(x + i) - k, a = g ? vec_load_wide(g + i) : d;
-        s[0] += a;
-        q[0] = fma_f64(a, d, q[0]);
+        const vec_f64 d = vec_load_wide(x + i) - k;
+        s[0] += d;
+        q[0] = fma_f64(d, d, q[0]);
     }
     if (i < L) {
         const ivec_f64 new = iota_f64() >= (i - (L - FC(WIDE)));
         const vec_f64 d = select_f64(new, vec_load_wide(x + L - FC(WIDE)) - k, none);
-        const vec_f64 a = g ? select_f64(new, vec_load_wide(g + L - FC(WIDE)), none) : d;
-        s[1] += a;
-        q[1] = fma_f64(a, d, q[1]);
+        s[1] += d;
+        q[1] = fma_f64(d, d, q[1]);
     }
     total->sum += (s[0] + s[1]) + (s[2] + s[3]);
     total->product += (q[0] + q[1]) + (q[2] + q[3]);
+}
+
+/* The lanes of v, added up to as many as a vector of doubles has. */
+FC_INLINE vec_f64 FC(norm_widen)(vec v) {
+    real lane[LANES];
+    vec_f64 sum = {0};
+    vec_store(lane, v);
+    for (int i = 0; i < LANES; i += FC(WIDE)) sum += vec_load_wide(lane + i);
+    return sum;
+}
+
+/* Adds one plane, backward: pieces of at most 64 vectors in `real`, and their sums in double. */
+FC_INLINE void FC(norm_plane_grad_sums)(const real *g, const real *x, ptrdiff_t L, double shift,
+                                        FC(norm_total) *total) {
+    const real mean = (real)shift;
+    const vec high = vec_set1(mean), low = vec_set1(isfinite(mean) ? (real)(shift - (double)mean) : 0);
+    for (ptrdiff_t piece = 0; piece < L; piece += 64 * LANES) {
+        const ptrdiff_t end = L - piece < 64 * LANES ? L : piece + 64 * LANES;
+        vec s[4] = {{0}, {0}, {0}, {0}}, q[4] = {{0}, {0}, {0}, {0}};
+        ptrdiff_t i = piece;
+        for (; i + 4 * LANES <= end; i += 4 * LANES) {
+#pragma GCC unroll 4
+            for (int v = 0; v < 4; v++) {
+                const vec a = vec_load(g + i + v * LANES), d = (vec_load(x + i + v * LANES) - high) - low;
+                s[v] += a;
+                q[v] = vec_fma(a, d, q[v]);
+            }
+        }
+        for (; i < end; i += LANES) {
+            const int lanes = end - i < LANES ? (int)(end - i) : LANES;
+            const vec a = vec_load_n(g + i, lanes), d = (vec_load_n(x + i, lanes) - high) - low;
+            s[0] += a;
+            q[0] = vec_fma(a, d, q[0]);
+        }
+        total->sum += FC(norm_widen)((s[0] + s[1]) + (s[2] + s[3]));
+        total->product += FC(norm_widen)((q[0] + q[1]) + (q[2] + q[3]));
+    }
 }
 
 /* L = 1: `vectors` of channels, all images. */
@@ -96,7 +131,8 @@ FC_INLINE void FC(norm_block_sums)(ptrdiff_t N, ptrdiff_t step, ptrdiff_t C, ptr
     for (ptrdiff_t n = 0; n < N; n++)
         for (ptrdiff_t c = 0; c < C; c++) {
             const ptrdiff_t plane = n * step + c * L;
-            FC(norm_plane_sums)(g ? g + plane : NULL, x + plane, L, shift[c], &total[c]);
+            if (g) FC(norm_plane_grad_sums)(g + plane, x + plane, L, shift[c], &total[c]);
+            else FC(norm_plane_sums)(x + plane, L, shift[c], &total[c]);
         }
     for (ptrdiff_t c = 0; c < C; c++) {
         sum[c] += sum_f64(total[c].sum) + total[c].small_sum;
