@@ -47,7 +47,8 @@ def cross_entropy(
     logits, share, counted = _shares(x, target, weight, ignore_index, label_smoothing)
     log_p = log_softmax(logits)
     if np.asarray(target).dtype.kind == "f" or label_smoothing > 0:
-        losses = -np.sum(share * log_p, axis=1)
+        with np.errstate(invalid="ignore"):  # 0 * -inf is NaN
+            losses = -np.sum(share * log_p, axis=1)
         if np.asarray(target).dtype.kind != "f":
             losses[np.asarray(target).reshape(-1) == ignore_index] = 0
         return _reduce(losses, x, counted, reduction)

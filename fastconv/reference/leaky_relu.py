@@ -18,7 +18,8 @@ def leaky_relu(x: Array, negative_slope: float = 0.01) -> Array:
     y : ndarray, same shape
     """
     wide_x = x.astype(wide(x))
-    return cast(np.where(wide_x > 0, wide_x, wide_x * negative_slope), x.dtype)
+    with np.errstate(invalid="ignore"):  # inf * 0
+        return cast(np.where(wide_x > 0, wide_x, wide_x * negative_slope), x.dtype)
 
 
 def leaky_relu_backward(grad_y: Array, x: Array, negative_slope: float = 0.01) -> Array:
@@ -35,4 +36,5 @@ def leaky_relu_backward(grad_y: Array, x: Array, negative_slope: float = 0.01) -
     grad_x : ndarray, same shape
     """
     grad = grad_y.astype(wide(x))
-    return cast(np.where(x > 0, grad, grad * negative_slope), x.dtype)
+    with np.errstate(invalid="ignore"):
+        return cast(np.where(x > 0, grad, grad * negative_slope), x.dtype)
