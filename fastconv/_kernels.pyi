@@ -5,7 +5,7 @@ validated: nothing here checks shapes.  Results are written into arrays that the
 `threads` is the most threads the call may use; small problems use fewer.
 """
 
-from typing import Any, Final
+from typing import Any, Final, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,6 +87,7 @@ def quick_tanh_backward(grad_y: Any, y: Any) -> NDArray[Any] | None: ...
 
 # -- convolution -----------------------------------------------------------------------------------------------------
 
+@final
 class Conv2dProblem:
     """The sizes of one convolution.  x (N, C, H, W); weight (K, C // groups, R, S); y (N, K, OH, OW)."""
 
@@ -158,6 +159,7 @@ def conv_transpose2d_grad_bias(
 
 # -- pooling ---------------------------------------------------------------------------------------------------------
 
+@final
 class Pool2dProblem:
     """The sizes of one pooling.  x (N, C, H, W); y (N, C, OH, OW); padding the same on both sides of an axis."""
 
@@ -244,7 +246,6 @@ def relu_forward(x: FloatArray, y: FloatArray, threads: int) -> None: ...
 
 # x may be the input or the output of the forward pass.
 def relu_backward(grad_y: FloatArray, x: FloatArray, grad_x: FloatArray, threads: int) -> None: ...
-
 def leaky_relu_forward(x: FloatArray, y: FloatArray, slope: float, threads: int) -> None: ...
 def leaky_relu_backward(grad_y: FloatArray, x: FloatArray, grad_x: FloatArray, slope: float, threads: int) -> None: ...
 

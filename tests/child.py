@@ -14,7 +14,6 @@ import importlib
 import subprocess
 import sys
 import traceback
-from pathlib import Path
 
 CHUNK = 100
 SECONDS = 60.0  # for a chunk, which takes well under one

@@ -13,9 +13,7 @@ import numpy as np
 import pytest
 from child import Rows
 
-import fastconv
-from fastconv import ShapeError, data, models, nn, optim, schedules, serialization, training
-from fastconv.data import idx
+from fastconv import ShapeError, data, nn, optim, schedules
 
 ROWS: list[tuple[str, type[Exception], str]] = []
 

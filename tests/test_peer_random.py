@@ -218,9 +218,7 @@ def conv_transpose2d(draw: Draw) -> None:
     h, w = draw.integer(1, 7), draw.integer(1, 7)
     padding = tuple(  # as much as leaves a pixel
         draw.integer(0, min(4, ((size - 1) * s + d * (k_ - 1) + o) // 2))
-        for size, s, d, k_, o in zip(
-            (h, w), pair(stride), pair(dilation), kernel, pair(output_padding), strict=True
-        )
+        for size, s, d, k_, o in zip((h, w), pair(stride), pair(dilation), kernel, pair(output_padding), strict=True)
     )
     options = {"stride": stride, "padding": padding, "output_padding": output_padding, "groups": groups}
     options["dilation"] = dilation
@@ -390,9 +388,7 @@ def batch_norm(draw: Draw) -> None:
     var = (draw.rng.random(c) + 0.1).astype(draw.dtype) if tracked else None
     their_mean, their_var = tensor(mean, False), tensor(var, False)
     tensors = tensor(x), tensor(weight), tensor(bias)
-    theirs = functional.batch_norm(
-        tensors[0], their_mean, their_var, tensors[1], tensors[2], training, momentum, eps
-    )
+    theirs = functional.batch_norm(tensors[0], their_mean, their_var, tensors[1], tensors[2], training, momentum, eps)
     theirs.backward(tensor(grad_y, False))
     y, *stats = ops.batch_norm(x, mean, var, weight, bias, training, momentum, eps, return_stats=True)
     used_mean, inv_std, new_mean, new_var = stats
@@ -550,7 +546,10 @@ def class_problem(draw: Draw):
     if draw.chance(0.3):
         rest = tuple(draw.integer(1, 4) for _ in range(draw.integer(1, 3)))
     shape, where = ((c,), ()) if draw.chance(0.1) else ((n, c, *rest), (n, *rest))
-    options = {"ignore_index": draw.one_of(-100, draw.integer(0, c - 1)), "reduction": draw.one_of("mean", "sum", "none")}
+    options = {
+        "ignore_index": draw.one_of(-100, draw.integer(0, c - 1)),
+        "reduction": draw.one_of("mean", "sum", "none"),
+    }
     target = np.asarray(draw.rng.integers(0, c, where), np.int64)
     if where:
         target = np.where(draw.rng.random(where) < 0.2, options["ignore_index"], target)
@@ -561,7 +560,9 @@ def class_problem(draw: Draw):
     return shape, target, weight, options
 
 
-def check_loss(draw: Draw, name: str, x: np.ndarray, target: np.ndarray, theirs, theirs_x, rest: tuple, options) -> None:
+def check_loss(
+    draw: Draw, name: str, x: np.ndarray, target: np.ndarray, theirs, theirs_x, rest: tuple, options
+) -> None:
     loss_near(draw, getattr(ops, name)(x, target, *rest, **options), theirs, name)
     grad_y = draw.array("grad_y", theirs.shape, np.asarray(draw.rng.standard_normal(theirs.shape), draw.dtype))
     theirs.backward(tensor(grad_y, False))
@@ -629,7 +630,9 @@ def optimiser(draw: Draw) -> None:
     steps, their_steps = getattr(optim, kind)(ours, **settings), getattr(torch.optim, kind)(theirs, **settings)
     for _ in range(draw.integer(1, 6)):
         for parameter, their in zip(ours, theirs, strict=True):
-            parameter.grad = draw.array("grad", their.shape, draw.rng.standard_normal(parameter.shape).astype(draw.dtype))
+            parameter.grad = draw.array(
+                "grad", their.shape, draw.rng.standard_normal(parameter.shape).astype(draw.dtype)
+            )
             their.grad = tensor(parameter.grad, False)
         steps.step()
         their_steps.step()
