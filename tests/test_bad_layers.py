@@ -215,7 +215,8 @@ refused(
     ("nn.Linear(4, 2).load_state_dict(None)", r"load_state_dict: state must be a mapping .* got None"),
     ("nn.Linear(4, 2).load_state_dict({'weight': a(2, 4, dtype=int), 'bias': a(2)})",
      r"load_state_dict: weight must be an array of floats, got an array of int64"),
-    ("nn.Linear(4, 2).load_state_dict({'weight': a(2, 4), 'bias': ['x', 'y']})", r"load_state_dict: bias must be .*str"),
+    ("nn.Linear(4, 2).load_state_dict({'weight': a(2, 4), 'bias': ['x', 'y']})",
+     r"load_state_dict: bias must be .*str"),
     ("nn.Linear(4, 2).load_state_dict({'weight': a(2, 4, dtype=complex), 'bias': a(2)})",
      r"load_state_dict: weight must be an array of floats, got an array of complex128"),
 )
@@ -232,7 +233,8 @@ refused(
     ("nn.MaxPool2d(5)(a(1, 4, 4))", r"max_pool2d\w*: kernel_size=5 covers \(5, 5\)"),
     ("after(nn.MaxPool2d(2), a(1, 4, 4)).backward(a(1, 4, 4))", r"max_pool2d\w*: grad_y has shape \(1, 4, 4\)|"
      r"max_pool2d\w*: winners has shape"),
-    ("after(nn.MaxPool2d(2, return_indices=True), a(1, 4, 4)).backward(a(1, 4, 4))", r"max_pool2d_backward: (grad_y|ind)"),
+    ("after(nn.MaxPool2d(2, return_indices=True), a(1, 4, 4)).backward(a(1, 4, 4))",
+     r"max_pool2d_backward: (grad_y|ind)"),
     ("nn.AvgPool2d(2)(a(4))", r"avg_pool2d: x must have shape .* got shape \(4,\)"),
     ("after(nn.AvgPool2d(2), a(1, 4, 4)).backward(a(1, 4, 4))", r"avg_pool2d_backward: grad_y has shape \(1, 4, 4\)"),
     ("after(nn.ReLU(), a(3)).backward(a(4))", r"relu_backward: grad_y has shape \(4,\), expected .*\(3,\)"),
@@ -242,8 +244,10 @@ refused(
     ("nn.Flatten(2)(a(2, 3))", r"Flatten: start_dim=2 and end_dim=-1 do not fit x of shape \(2, 3\)"),
     ("nn.Flatten(1, 0)(a(2, 3))", r"Flatten: start_dim=1 and end_dim=0 do not fit"),
     ("nn.Flatten()(a(3))", r"Flatten: start_dim=1 .* do not fit x of shape \(3,\)"),
-    ("after(nn.Flatten(), a(2, 3, 4)).backward(a(2, 11))", r"Flatten.backward: grad_y has shape \(2, 11\), expected .*\(2, 12\)"),
-    ("after(nn.Flatten(), a(2, 3, 4)).backward(a(3, 8))", r"Flatten.backward: grad_y has shape \(3, 8\), expected .*\(2, 12\)"),
+    ("after(nn.Flatten(), a(2, 3, 4)).backward(a(2, 11))",
+     r"Flatten.backward: grad_y has shape \(2, 11\), expected .*\(2, 12\)"),
+    ("after(nn.Flatten(), a(2, 3, 4)).backward(a(3, 8))",
+     r"Flatten.backward: grad_y has shape \(3, 8\), expected .*\(2, 12\)"),
     ("after(nn.Dropout(), a(3)).backward(a(4))", r"dropout_backward: mask has shape \(3,\)"),
     ("nn.Dropout2d()(a(2, 3))", r"dropout2d: x must have shape .* got shape \(2, 3\)"),
     ("nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.MaxPool2d(2))(a(1, 2, 6, 6))", r"conv2d: weight has 1 input"),
@@ -252,7 +256,8 @@ refused(
     ("models.build('cnn')(a(1, 1, 27, 28))", r"linear: x has shape"),
     ("nn.Linear(4, 2).load_state_dict({})", r"load_state_dict: .*missing: weight, bias"),
     ("nn.Linear(4, 2).load_state_dict({'weight': a(2, 4), 'bias': a(2), 'scale': a(1)})", r"unexpected: scale"),
-    ("nn.Linear(4, 2).load_state_dict({'weight': a(4, 2), 'bias': a(2)})", r"weight has shape \(4, 2\), expected \(2, 4\)"),
+    ("nn.Linear(4, 2).load_state_dict({'weight': a(4, 2), 'bias': a(2)})",
+     r"weight has shape \(4, 2\), expected \(2, 4\)"),
     ("nn.Linear(4, 2).load_state_dict({'weight': a(2, 4), 'bias': a(3)}, strict=False)", r"bias has shape \(3,\), exp"),
 )
 refused(
@@ -263,7 +268,8 @@ refused(
     ("nn.Sequential(nn.ReLU()).backward(a(3))", r"Sequential.backward: .* call forward first"),
     ("nn.CrossEntropyLoss().backward()", r"CrossEntropyLoss.backward: .* call forward first"),
     ("nn.MSELoss().backward()", r"MSELoss.backward: .* call forward first"),
-    ("(lambda layer: (layer.backward(a(3)), layer.backward(a(3))))(after(nn.ReLU(), a(3)))", r"ReLU.backward: there is n"),
+    ("(lambda layer: (layer.backward(a(3)), layer.backward(a(3))))(after(nn.ReLU(), a(3)))",
+     r"ReLU.backward: there is n"),
 )
 refused(NotImplementedError, ("nn.Module()(a(3))", r"Module does not define forward"))
 refused(IndexError, ("nn.Sequential(nn.ReLU())[1]", r"Sequential: index 1 is out of range for 1 layers"))
@@ -354,7 +360,8 @@ refused(
     ("nn.CrossEntropyLoss()([[1.0, 2.0]], np.array([0]))", r"cross_entropy: x must be .* got \["),
     ("nn.CrossEntropyLoss()(a(2, 3), [0, 1])", r"cross_entropy: target must be a NumPy array .* got \[0, 1\]"),
     ("nn.CrossEntropyLoss()(a(2, 3), a(2))", r"cross_entropy: target must hold class numbers .* float32"),
-    ("lost(a(2, 3), np.array([0, 1]), nn.CrossEntropyLoss()).backward('1')", r"cross_entropy_backward: grad_y .* got '1'"),
+    ("lost(a(2, 3), np.array([0, 1]), nn.CrossEntropyLoss()).backward('1')",
+     r"cross_entropy_backward: grad_y .* got '1'"),
     ("nn.MSELoss(None)", r"MSELoss: reduction must be .* got None"),
     ("nn.MSELoss()(1.0, a(3))", r"got 1.0"),
     ("nn.MSELoss()(a(3), [1, 2, 3])", r"target must be .* got \[1, 2, 3\]"),
@@ -403,7 +410,8 @@ refused(
     ("schedules.CosineAnnealingLR(sgd(), 5, None)", r"CosineAnnealingLR: eta_min must be a number, got None"),
     ("schedules.OneCycleLR(sgd(), None, 5)", r"OneCycleLR: max_lr must be a number, got None"),
     ("schedules.OneCycleLR(sgd(), 0.1, 5.5)", r"OneCycleLR: total_steps must be an int, got 5.5"),
-    ("schedules.OneCycleLR(sgd(), 0.1, 5, cycle_momentum=None)", r"OneCycleLR: cycle_momentum must be a bool, got None"),
+    ("schedules.OneCycleLR(sgd(), 0.1, 5, cycle_momentum=None)",
+     r"OneCycleLR: cycle_momentum must be a bool, got None"),
     ("schedules.OneCycleLR(sgd(), 0.1, 5, anneal_strategy=1)", r"OneCycleLR: anneal_strategy must be .* got 1"),
     ("schedules.LinearTailLR(sgd(), None)", r"LinearTailLR: total_steps must be an int, got None"),
     ("schedules.LinearTailLR(sgd(), 5, 'half')", r"LinearTailLR: tail must be a number, got 'half'"),
@@ -435,7 +443,8 @@ refused(
     ("schedules.OneCycleLR(sgd(), 0.1, 0)", r"OneCycleLR: total_steps must be at least 1, got 0"),
     ("schedules.OneCycleLR(sgd(), 0.1, 5, pct_start=1.5)", r"OneCycleLR: pct_start must be between .* got 1.5"),
     ("schedules.OneCycleLR(sgd(), 0.1, 5, div_factor=0)", r"OneCycleLR: div_factor must be between .* got 0"),
-    ("schedules.OneCycleLR(sgd(), 0.1, 5, anneal_strategy='step')", r"OneCycleLR: anneal_strategy must be .* got 'step'"),
+    ("schedules.OneCycleLR(sgd(), 0.1, 5, anneal_strategy='step')",
+     r"OneCycleLR: anneal_strategy must be .* got 'step'"),
     ("[schedule.step() for schedule in [schedules.OneCycleLR(sgd(momentum=0.9), 0.1, 2)] for _ in range(9)]",
      r"OneCycleLR: step 3 is beyond the total of 2 steps"),
     ("schedules.LinearTailLR(sgd(), 0)", r"LinearTailLR: total_steps must be at least 1, got 0"),
@@ -478,9 +487,11 @@ refused(
 )
 refused(
     ValueError,
-    ("data.ArrayDataset(np.zeros((5, 5), np.uint8), [0] * 5)", r"ArrayDataset: images must be of shape .* got \(5, 5\)"),
+    ("data.ArrayDataset(np.zeros((5, 5), np.uint8), [0] * 5)",
+     r"ArrayDataset: images must be of shape .* got \(5, 5\)"),
     ("data.ArrayDataset(np.zeros((2, 5, 5), np.uint8), [0])", r"ArrayDataset: labels must be of shape \(2,\)"),
-    ("data.ArrayDataset(np.zeros((2, 5, 5), np.uint8), [0, -1])", r"ArrayDataset: labels must be class numbers from 0 up"),
+    ("data.ArrayDataset(np.zeros((2, 5, 5), np.uint8), [0, -1])",
+     r"ArrayDataset: labels must be class numbers from 0 up"),
     ("data.Loader(images(), 0)", r"Loader: batch_size must be at least 1, got 0"),
     ("data.Loader(images(), -5)", r"Loader: batch_size must be at least 1, got -5"),
     ("data.Loader(images(), 2, scale=float('nan'))", r"Loader: scale and offset must be finite"),
@@ -490,7 +501,8 @@ refused(
     ("data.digits(3, split='valid')", r"digits: split must be 'train' or 'test', got 'valid'"),
     ("data.load('imagenet')", r"load: there is no data set 'imagenet'"),
     ("serialization.save_weights(file(b'', 'x.txt'), {'w': a(2)})", r"weights are kept in files that end in"),
-    ("serialization.save_weights(file(b'', 'x.npz'), {'w': a(2, dtype=np.int32)})", r"w is int32, expected float32, float64"),
+    ("serialization.save_weights(file(b'', 'x.npz'), {'w': a(2, dtype=np.int32)})",
+     r"w is int32, expected float32, float64"),
     ("serialization.load_weights(file(b'', 'x.pkl'))", r"weights are kept in files that end in"),
     ("serialization.load_weights(file(b'not a zip', 'x.npz'))", r"x.npz: the file is damaged"),
     ("serialization.load_weights(file(b'', 'x.npz'))", r"x.npz: the file is damaged"),
@@ -529,7 +541,8 @@ refused(
     ("training.Trainer(nn.ReLU(), None, nn.MSELoss())", r"Trainer: optimizer must be an Optimizer, got None"),
     ("training.Trainer(nn.ReLU(), sgd(), None)", r"Trainer: loss must be a Loss, got None"),
     ("training.Trainer(nn.ReLU(), sgd(), nn.MSELoss(), schedule=0.1)", r"Trainer: schedule must be .* got 0.1"),
-    ("training.Trainer(nn.ReLU(), sgd(), nn.MSELoss()).fit(images(), 1.0)", r"Trainer.fit: epochs must be an int, got 1.0"),
+    ("training.Trainer(nn.ReLU(), sgd(), nn.MSELoss()).fit(images(), 1.0)",
+     r"Trainer.fit: epochs must be an int, got 1.0"),
 )
 # fmt: on
 

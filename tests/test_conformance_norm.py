@@ -57,8 +57,8 @@ NORM = [
         near=(image([[1, 3]]), array([0]), array([1]), array([0]), array([1]))),
     row("a gradient alike everywhere is lost in the mean", "batch_norm_backward", image([[1, 1]]), image([[1, 3]]),
         float64(2), float64(1), None, True, gives=(image([[0, 0]]), array([0]), array([2]))),
-    row("evaluation: only the scale", "batch_norm_backward", image([[1, 10]]), image([[1, 3]]), float64(0), float64(0.5),
-        array([4]), gives=(image([[2, 20]]), array([15.5]), array([11]))),
+    row("evaluation: only the scale", "batch_norm_backward", image([[1, 10]]), image([[1, 3]]), float64(0),
+        float64(0.5), array([4]), gives=(image([[2, 20]]), array([15.5]), array([11]))),
 ]
 REFUSED = [
     row("none", "adaptive_avg_pool2d", ones(1, 1, 4, 4), None, refused=TypeError, says="output_size.*None"),

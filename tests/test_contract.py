@@ -12,6 +12,7 @@ import inspect
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import fastconv
@@ -331,8 +332,6 @@ def test_errors():
     assert issubclass(fastconv.ShapeError, ValueError)
     assert issubclass(fastconv.ShapeError, RuntimeError)
     with pytest.raises(fastconv.ShapeError) as caught:
-        import numpy as np
-
         fastconv.conv2d(np.ones((1, 3, 8, 8)), np.ones((4, 2, 3, 3)))
     assert str(caught.value) == (
         "conv2d: weight has 2 input channels per group but x has 3 channels with groups=1; "

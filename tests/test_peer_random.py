@@ -290,7 +290,7 @@ def or_refused(op: Callable, x: np.ndarray, options: dict, theirs: Callable):
     try:
         return theirs()
     except RuntimeError:
-        with pytest.raises(ValueError, match="kernel_size|dilation"):
+        with pytest.raises(ValueError, match=r"kernel_size|dilation"):
             op(x, **options)
         return None
 
