@@ -19,7 +19,7 @@ FC_INLINE vec FC(magnitude)(vec x) { return (vec)((ivec)x & ~SIGN_BIT); }
 
 /* Of exp(-|x|), which can only underflow.  For x < 0 that is the dividend, so that small results keep all their digits. */
 FC_INLINE vec FC(sigmoid)(vec x) {
-    const vec e = FC(exp)(-FC(magnitude)(x)), one = vec_set1(1);
+    const vec e = FC(exp_down)((vec)((ivec)x | SIGN_BIT)), one = vec_set1(1);
     return vec_select(x < 0, e, one) / (e + one);
 }
 
