@@ -135,9 +135,7 @@ def cross_entropy_backward(
     grad_x, threads = empty(x.shape, x.dtype), get_num_threads()
     result = grad_x.reshape(scores.x.shape)
     if scores.soft:
-        _kernels.soft_cross_entropy_backward(
-            scale, scores.x, scores.target, scores.weight, smoothing, result, threads
-        )
+        _kernels.soft_cross_entropy_backward(scale, scores.x, scores.target, scores.weight, smoothing, result, threads)
     else:
         _kernels.cross_entropy_backward(
             scale, scores.x, scores.target, scores.weight, scores.ignored, smoothing, result, threads
