@@ -49,7 +49,7 @@ class Setting:
 
 
 class Optimizer:
-    """What all optimisers share: groups of parameters with their settings, and a small dict of state for each parameter.
+    """What all optimisers share: groups of parameters with settings, and a small dict of state for each parameter.
 
     Parameters
     ----------
