@@ -1,8 +1,8 @@
 /* exp, exp - 1 and log, for the kernels of activations and of softmax.
  *
- * x = n log 2 + r with |r| <= log(2)/2, log 2 in two parts so that n times the first is exact; Taylor's series for exp(r),
- * whose first term left out is 0.1 ulp; times 2^n.  Adding and subtracting 1.5 * 2^(mantissa bits) rounds to an integer,
- * which then is in the low bits. */
+ * x = n log 2 + r with |r| <= log(2)/2, log 2 in two parts so that n times the first is exact; Taylor's series for
+ * exp(r), whose first term left out is 0.1 ulp; times 2^n.  Adding and subtracting 1.5 * 2^(mantissa bits) rounds to an
+ * integer, which then is in the low bits. */
 #if FC_REAL_BYTES == 4
 #define EXP_TERMS 7
 #define EXP_LOWEST -105.0f  /* exp is 0 below */
@@ -81,7 +81,7 @@ FC_INLINE double fc_log(double x) {
 }
 #endif
 
-/* The same in the lanes of a vector, within 2 ulp of its type.  k comes out of its bits as n goes into them in scale.h. */
+/* The same in the lanes of a vector, within 2 ulp of its type; k comes out of its bits as n goes into them in scale.h. */
 FC_INLINE vec FC(log)(vec x) {
     const ivec above = (ivec)x - (ireal)LOG_SQRT_HALF, k_bits = above >> LOG_MANTISSA;
     const vec k = (vec)(k_bits + (ivec)vec_set1(EXP_ROUND)) - EXP_ROUND;

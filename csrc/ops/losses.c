@@ -1,7 +1,7 @@
 /* Squared errors, negative log-likelihoods, and the sums that losses are reduced by.
  *
- * A sum over all elements is cut in at most 64 parts by their number alone; each part is summed by one thread, in double
- * above vectors, and the parts are added in order: the same bits for any number of threads. */
+ * A sum over all elements is cut in at most 64 parts by their number alone; each part is summed by one thread, in
+ * double above vectors, and the parts are added in order: the same bits for any number of threads. */
 #include "share.h"
 #include <string.h>
 
