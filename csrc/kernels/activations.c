@@ -4,7 +4,7 @@
  *   sigmoid     y = 1 / (1 + exp(-x))             grad_x = grad_y * (1 - y) * y
  *   tanh        y = (exp(2x) - 1) / (exp(2x) + 1) grad_x = grad_y * (1 - y^2)
  *
- * NaN stays NaN.  A tail is one masked vector, so that an element's result does not depend on its place in the array. */
+ * NaN stays NaN.  A tail is one masked vector: an element's result does not depend on its place in the array. */
 #if FC_REAL_BYTES == 4
 #define TANH_IS_1 10    /* from here on tanh rounds to 1 */
 #define TANH_IS_X 0x1p-13f /* up to here to x */

@@ -81,7 +81,7 @@ FC_INLINE double fc_log(double x) {
 }
 #endif
 
-/* The same in the lanes of a vector, within 2 ulp of its type; k comes out of its bits as n goes into them in scale.h. */
+/* The same in the lanes of a vector, within 2 ulp; k comes out of its bits as n goes into them in scale.h. */
 FC_INLINE vec FC(log)(vec x) {
     const ivec above = (ivec)x - (ireal)LOG_SQRT_HALF, k_bits = above >> LOG_MANTISSA;
     const vec k = (vec)(k_bits + (ivec)vec_set1(EXP_ROUND)) - EXP_ROUND;

@@ -21,6 +21,7 @@ none), never from NumPy's global state: one generator handed to all layers makes
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -33,7 +34,7 @@ Init: TypeAlias = str | float
 Filled = TypeVar("Filled", Array, Parameter)
 
 # Name: (distribution, its variance from fan_in and fan_out); uniform numbers of variance v lie in +-sqrt(3 v).
-_SCHEMES = {
+_SCHEMES: dict[str, tuple[str, Callable[[int, int], float]]] = {
     "glorot": ("uniform", lambda fan_in, fan_out: 2 / (fan_in + fan_out)),
     "glorot_normal": ("normal", lambda fan_in, fan_out: 2 / (fan_in + fan_out)),
     "kaiming": ("uniform", lambda fan_in, fan_out: 2 / fan_in),
