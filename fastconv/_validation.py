@@ -737,7 +737,9 @@ def _target(
     elif isinstance(target, ndarray):
         array = _plain(op, "target", target, "class numbers")
         if array.dtype.kind not in "iu":
-            raise TypeError(f"{op}: target must hold class numbers of an integer dtype{or_else}, got {describe(array)}")
+            raise TypeError(
+                f"{op}: target must hold class numbers of an integer dtype{or_else}, got {describe(array)}"
+            )
         if array.shape != shape:
             raise ShapeError(
                 f"{op}: target has shape {array.shape} but x has shape {x_shape}; expected target of shape {shape}"
