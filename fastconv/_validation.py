@@ -654,7 +654,8 @@ def axis(op: str, dim: object, ndim: int) -> int:
 class Scores(NamedTuple):
     """What a loss over classes is computed from, ready for the compiled module.
 
-    x (images, C, inner); target of int64 in the shape of the losses, or of x's dtype and shape where it holds probabilities.
+    x (images, C, inner); target of int64 in the shape of the losses, or of dtype and shape of x where it holds
+    probabilities.
     """
 
     x: Array
@@ -737,9 +738,7 @@ def _target(
     elif isinstance(target, ndarray):
         array = _plain(op, "target", target, "class numbers")
         if array.dtype.kind not in "iu":
-            raise TypeError(
-                f"{op}: target must hold class numbers of an integer dtype{or_else}, got {describe(array)}"
-            )
+            raise TypeError(f"{op}: target must hold class numbers of an integer dtype{or_else}, got {describe(array)}")
         if array.shape != shape:
             raise ShapeError(
                 f"{op}: target has shape {array.shape} but x has shape {x_shape}; expected target of shape {shape}"
