@@ -25,6 +25,48 @@ def relu_backward(grad_y: Array, x: Array) -> Array:
     return grad_y * (x > 0)
 
 
+def leaky_relu(x: Array) -> Array:
+    return np.where(x > 0, x, x * np.float32(0.01))
+
+
+def leaky_relu_backward(grad_y: Array, x: Array) -> Array:
+    return np.where(x > 0, grad_y, grad_y * np.float32(0.01))
+
+
+def sigmoid(x: Array) -> Array:
+    return 1 / (1 + np.exp(-x))
+
+
+def sigmoid_backward(grad_y: Array, y: Array) -> Array:
+    return grad_y * (1 - y) * y
+
+
+def tanh(x: Array) -> Array:
+    return np.tanh(x)
+
+
+def tanh_backward(grad_y: Array, y: Array) -> Array:
+    return grad_y * (1 - y * y)
+
+
+def nll_loss(x: Array, target: Array) -> float:
+    return float(-x[np.arange(len(x)), target].mean())
+
+
+def nll_loss_backward(x: Array, target: Array) -> Array:
+    grad_x = np.zeros_like(x)
+    grad_x[np.arange(len(x)), target] = -1 / len(x)
+    return grad_x
+
+
+def mse_loss(x: Array, target: Array) -> float:
+    return float(np.square(x - target).mean(dtype=np.float64))
+
+
+def mse_loss_backward(x: Array, target: Array) -> Array:
+    return (x - target) * np.float32(2 / x.size)
+
+
 def softmax(x: Array) -> Array:
     e = np.exp(x - x.max(axis=-1, keepdims=True))
     return e / e.sum(axis=-1, keepdims=True)

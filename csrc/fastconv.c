@@ -158,11 +158,11 @@ void fc_cross_entropy_forward(fc_dtype dtype, const void *x, const int64_t *targ
 void fc_cross_entropy_backward(fc_dtype dtype, const void *scale, const void *x, const int64_t *target, const void *weight, int64_t ignore_index, double label_smoothing, void *grad_x, ptrdiff_t images, ptrdiff_t n, ptrdiff_t inner, int threads) {
     FOR_DTYPE(cross_entropy_backward, scale, x, target, weight, ignore_index, label_smoothing, grad_x, images, n, inner, threads);
 }
-void fc_soft_cross_entropy_forward(fc_dtype dtype, const void *x, const void *target, const void *weight, double label_smoothing, void *losses, ptrdiff_t rows, ptrdiff_t n, int threads) {
-    FOR_DTYPE(soft_cross_entropy_forward, x, target, weight, label_smoothing, losses, rows, n, threads);
+void fc_soft_cross_entropy_forward(fc_dtype dtype, const void *x, const void *target, const void *weight, double label_smoothing, void *losses, ptrdiff_t images, ptrdiff_t n, ptrdiff_t inner, int threads) {
+    FOR_DTYPE(soft_cross_entropy_forward, x, target, weight, label_smoothing, losses, images, n, inner, threads);
 }
-void fc_soft_cross_entropy_backward(fc_dtype dtype, const void *scale, const void *x, const void *target, const void *weight, double label_smoothing, void *grad_x, ptrdiff_t rows, ptrdiff_t n, int threads) {
-    FOR_DTYPE(soft_cross_entropy_backward, scale, x, target, weight, label_smoothing, grad_x, rows, n, threads);
+void fc_soft_cross_entropy_backward(fc_dtype dtype, const void *scale, const void *x, const void *target, const void *weight, double label_smoothing, void *grad_x, ptrdiff_t images, ptrdiff_t n, ptrdiff_t inner, int threads) {
+    FOR_DTYPE(soft_cross_entropy_backward, scale, x, target, weight, label_smoothing, grad_x, images, n, inner, threads);
 }
 void fc_nll_forward(fc_dtype dtype, const void *x, const int64_t *target, const void *weight, int64_t ignore_index, void *losses, ptrdiff_t images, ptrdiff_t n, ptrdiff_t inner, int threads) {
     FOR_DTYPE(nll_forward, x, target, weight, ignore_index, losses, images, n, inner, threads);

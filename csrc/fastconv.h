@@ -177,12 +177,13 @@ void fc_cross_entropy_forward(fc_dtype dtype, const void *x, const int64_t *targ
 void fc_cross_entropy_backward(fc_dtype dtype, const void *scale, const void *x, const int64_t *target,
                                const void *weight, int64_t ignore_index, double label_smoothing, void *grad_x,
                                ptrdiff_t images, ptrdiff_t n, ptrdiff_t inner, int threads);
-/* target (rows, n): probabilities.  losses[i] = -sum_c w[c] ((1 - a) target[c] + a / n) log p[c] */
+/* target (images, n, inner): probabilities.  losses[i] = -sum_c w[c] ((1 - a) target[c] + a / n) log p[c] */
 void fc_soft_cross_entropy_forward(fc_dtype dtype, const void *x, const void *target, const void *weight,
-                                   double label_smoothing, void *losses, ptrdiff_t rows, ptrdiff_t n, int threads);
+                                   double label_smoothing, void *losses, ptrdiff_t images, ptrdiff_t n,
+                                   ptrdiff_t inner, int threads);
 void fc_soft_cross_entropy_backward(fc_dtype dtype, const void *scale, const void *x, const void *target,
-                                    const void *weight, double label_smoothing, void *grad_x, ptrdiff_t rows,
-                                    ptrdiff_t n, int threads);
+                                    const void *weight, double label_smoothing, void *grad_x, ptrdiff_t images,
+                                    ptrdiff_t n, ptrdiff_t inner, int threads);
 
 /* x (images, n, inner), target and losses (images, inner): losses = -weight[t] * x[t], 0 where t is ignore_index */
 void fc_nll_forward(fc_dtype dtype, const void *x, const int64_t *target, const void *weight, int64_t ignore_index,

@@ -13,7 +13,8 @@
  *   select(m, a, b)          m lane ? a : b, m the result of a comparison;  iselect: the same for integer vectors
  *   sum(a)                   of the lanes, by halves: a fixed order
  *
- * and, per element type through lanes.h: interleave, deinterleave and transpose; through bytes.h: bytes and halves; through masks.h: masks. */
+ * and, per element type through lanes.h: interleave, deinterleave and transpose; through bytes.h: bytes and halves; through masks.h: masks;
+ * through scale.h: powers of two. */
 #ifndef FC_SIMD_H
 #define FC_SIMD_H
 
@@ -79,6 +80,7 @@ FC_INLINE vec_f64 set1_f64(double x) { return x - (vec_f64){0}; }
 #include "simd/bytes.h"
 #include "simd/compress.h"
 #include "simd/masks.h"
+#include "simd/scale.h"
 
 /* The short names, resolved to the element type of the template at hand. */
 #define vec FC(vec)

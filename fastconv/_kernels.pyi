@@ -332,7 +332,7 @@ def cross_entropy_backward(
     threads: int,
 ) -> None: ...
 
-# x, target (rows, n), target of probabilities: loss = -sum_c w[c] ((1 - a) target[c] + a / n) log p[c]
+# target (images, n, inner) of probabilities: loss = -sum_c w[c] ((1 - a) target[c] + a / n) log p[c]
 def soft_cross_entropy_forward(
     x: FloatArray,
     target: FloatArray,

@@ -169,9 +169,10 @@ cdef extern from "fastconv.h" nogil:
                                    int64_t ignore_index, double label_smoothing, void *grad_x, ptrdiff_t images,
                                    ptrdiff_t n, ptrdiff_t inner, int)
     void fc_soft_cross_entropy_forward(fc_dtype, void *x, void *target, void *weight, double label_smoothing,
-                                       void *losses, ptrdiff_t rows, ptrdiff_t n, int)
+                                       void *losses, ptrdiff_t images, ptrdiff_t n, ptrdiff_t inner, int)
     void fc_soft_cross_entropy_backward(fc_dtype, void *scale, void *x, void *target, void *weight,
-                                        double label_smoothing, void *grad_x, ptrdiff_t rows, ptrdiff_t n, int)
+                                        double label_smoothing, void *grad_x, ptrdiff_t images, ptrdiff_t n,
+                                        ptrdiff_t inner, int)
     void fc_nll_forward(fc_dtype, void *x, int64_t *target, void *weight, int64_t ignore_index, void *losses,
                         ptrdiff_t images, ptrdiff_t n, ptrdiff_t inner, int)
     void fc_nll_backward(fc_dtype, void *scale, int64_t *target, void *weight, int64_t ignore_index, void *grad_x,
@@ -867,9 +868,9 @@ def soft_cross_entropy_forward(np.ndarray x, np.ndarray target, weight, double l
     cdef void *tp = floats(target, t)
     cdef void *wp = optional_floats(weight, t)
     cdef void *lp = floats(losses, t)
-    cdef ptrdiff_t rows = np.PyArray_DIM(x, 0), n = np.PyArray_DIM(x, 1)
+    cdef ptrdiff_t images = np.PyArray_DIM(x, 0), n = np.PyArray_DIM(x, 1), inner = np.PyArray_DIM(x, 2)
     with nogil:
-        fc_soft_cross_entropy_forward(t, xp, tp, wp, label_smoothing, lp, rows, n, threads)
+        fc_soft_cross_entropy_forward(t, xp, tp, wp, label_smoothing, lp, images, n, inner, threads)
 
 
 def soft_cross_entropy_backward(np.ndarray scale, np.ndarray x, np.ndarray target, weight, double label_smoothing,
@@ -880,9 +881,9 @@ def soft_cross_entropy_backward(np.ndarray scale, np.ndarray x, np.ndarray targe
     cdef void *tp = floats(target, t)
     cdef void *wp = optional_floats(weight, t)
     cdef void *op = floats(grad_x, t)
-    cdef ptrdiff_t rows = np.PyArray_DIM(x, 0), n = np.PyArray_DIM(x, 1)
+    cdef ptrdiff_t images = np.PyArray_DIM(x, 0), n = np.PyArray_DIM(x, 1), inner = np.PyArray_DIM(x, 2)
     with nogil:
-        fc_soft_cross_entropy_backward(t, sp, xp, tp, wp, label_smoothing, op, rows, n, threads)
+        fc_soft_cross_entropy_backward(t, sp, xp, tp, wp, label_smoothing, op, images, n, inner, threads)
 
 
 # -- losses ----------------------------------------------------------------------------------------------------------

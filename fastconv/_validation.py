@@ -158,6 +158,8 @@ def number_between(op: str, name: str, value: object, low: float, high: float) -
 
 
 def one_of(op: str, name: str, value: object, choices: tuple[str, ...]) -> str:
+    if type(value) is str and value in choices:
+        return value
     wanted = ", ".join(repr(choice) for choice in choices)
     if not isinstance(value, str):
         raise TypeError(f"{op}: {name} must be one of {wanted}, got {describe(value)}")
@@ -933,7 +935,8 @@ def axis(op: str, dim: object, ndim: int) -> int:
 class Scores(NamedTuple):
     """What a loss over classes is computed from, ready for the compiled module.
 
-    x (images, C, inner); target of int64 (images * inner,), or of x's dtype and shape where it holds probabilities.
+    x (images, C, inner); target of int64 in the shape of the losses, or of dtype and shape of x where it holds
+    probabilities.
     """
 
     x: Array
@@ -1010,8 +1013,10 @@ def _target(
     ignored: int,
     or_else: str,
 ) -> Array:
-    """Class numbers as a contiguous int64 array of one axis, each of them a class or ignore_index."""
-    if isinstance(target, ndarray):
+    """Class numbers as a contiguous int64 array of the losses' shape, each of them a class or ignore_index."""
+    if type(target) is ndarray and target.dtype is I64 and target.shape == shape:  # the usual case, quickly
+        array = target
+    elif isinstance(target, ndarray):
         array = _plain(op, "target", target, "class numbers")
         if array.dtype.kind not in "iu":
             raise TypeError(f"{op}: target must hold class numbers of an integer dtype{or_else}, got {describe(array)}")
@@ -1026,8 +1031,9 @@ def _target(
         array = np.array(scalar, I64)
     else:
         raise TypeError(f"{op}: target must be a NumPy array of class numbers, got {describe(target)}")
-    indices = contiguous(array.astype(I64, copy=False)).reshape(-1)  # uint64 beyond int64 turns negative
-    if not _kernels.targets_within(indices, classes, ignored) or array.dtype == np.uint64:
+    indices = contiguous(array if array.dtype is I64 else array.astype(I64, copy=False))
+    # uint64 beyond int64 turns negative, perhaps to ignore_index
+    if not _kernels.targets_within(indices, classes, ignored) or array.dtype.kind == "u":
         wrong = ((array < 0) | (array >= classes)) & (array != ignored)
         if wrong.any():
             raise ShapeError(

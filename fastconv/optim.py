@@ -49,7 +49,7 @@ class Setting:
 
 
 class Optimizer:
-    """What all optimisers share: groups of parameters with their settings, and a small dict of state for each parameter.
+    """What all optimisers share: groups of parameters with settings, and a small dict of state for each parameter.
 
     Parameters
     ----------
@@ -144,9 +144,7 @@ class Optimizer:
                 grad = grad if grad.flags.carray else check.contiguous(grad)
                 self._update(group, data, grad, state, threads)
 
-    def _update(
-        self, group: dict[str, Any], data: Array, grad: Array, state: dict[str, Any], threads: int
-    ) -> None:
+    def _update(self, group: dict[str, Any], data: Array, grad: Array, state: dict[str, Any], threads: int) -> None:
         raise NotImplementedError(f"{type(self).__name__} does not define _update")
 
     def _arrays(self, group: dict[str, Any]) -> tuple[str, ...]:
@@ -203,9 +201,7 @@ class Optimizer:
         if len(states) != len(self.params):
             raise check.ShapeError(f"{op}: the state is of {len(states)} parameters, expected {len(self.params)}")
         checked = [self._checked({name: group[name] for name in self.settings}) for group in settings]
-        owners = [
-            new for group, new in zip(self.param_groups, checked, strict=True) for _ in group["params"]
-        ]
+        owners = [new for group, new in zip(self.param_groups, checked, strict=True) for _ in group["params"]]
         loaded = [
             self._loaded(op, i, dict(entries), self._arrays(owner))
             for i, (entries, owner) in enumerate(zip(states, owners, strict=True))
@@ -325,9 +321,7 @@ class SGD(Optimizer):
     def _arrays(self, group: dict[str, Any]) -> tuple[str, ...]:
         return ("velocity",)
 
-    def _update(
-        self, group: dict[str, Any], data: Array, grad: Array, state: dict[str, Any], threads: int
-    ) -> None:
+    def _update(self, group: dict[str, Any], data: Array, grad: Array, state: dict[str, Any], threads: int) -> None:
         momentum = group["momentum"]
         velocity = state.get("velocity")
         first = velocity is None
@@ -414,9 +408,7 @@ class Adam(Optimizer):
         names = ("step", "exp_avg", "exp_avg_sq")
         return (*names, "max_exp_avg_sq") if group["amsgrad"] else names
 
-    def _update(
-        self, group: dict[str, Any], data: Array, grad: Array, state: dict[str, Any], threads: int
-    ) -> None:
+    def _update(self, group: dict[str, Any], data: Array, grad: Array, state: dict[str, Any], threads: int) -> None:
         if not state:
             state.update(step=0, exp_avg=_zeros(data), exp_avg_sq=_zeros(data))
         if group["amsgrad"] and "max_exp_avg_sq" not in state:

@@ -460,8 +460,10 @@ bad("cross_entropy", L, [0, 2], error=TypeError, match=r"^cross_entropy: target 
 bad("cross_entropy", L, 0, error=TypeError, match=r"^cross_entropy: target must be a NumPy array .* got 0")
 bad("cross_entropy", L, None, error=TypeError, match=r"^cross_entropy: target must be .* got None")
 bad("cross_entropy", L, a(2), error=TypeError, match=r"^cross_entropy: target must hold class numbers .* got .*float32")
-bad("cross_entropy", L, L[:1], error=TypeError, match=r"^cross_entropy: target must hold class .* or probabilities .* got")
-bad("cross_entropy", L, L.astype(np.float64), error=TypeError, match=r"^cross_entropy: target is float64 but x is float32")
+bad("cross_entropy", L, L[:1], error=TypeError,
+    match=r"^cross_entropy: target must hold class .* or probabilities .* got")
+bad("cross_entropy", L, L.astype(np.float64), error=TypeError,
+    match=r"^cross_entropy: target is float64 but x is float32")
 bad("cross_entropy", L, L, None, 0, error=ShapeError, match=r"^cross_entropy: ignore_index must be negative .* got 0")
 bad("cross_entropy", L, T.astype(bool), error=TypeError, match=r"^cross_entropy: target must hold .* got .*bool")
 bad("cross_entropy", L, int64([0]), error=ShapeError, match=r"^cross_entropy: target has shape \(1,\) .*shape \(2,\)")
@@ -508,10 +510,12 @@ bad("cross_entropy_backward", L, T, reduction="none", grad_y=a(3), error=ShapeEr
 # -- nll_loss, mse_loss ------------------------------------------------------------------------------------------------
 
 bad("nll_loss", L.tolist(), T, error=TypeError, match=r"^nll_loss: x must be .* got \[")
-bad("nll_loss", L, T.astype(np.float32), error=TypeError, match=r"^nll_loss: target must hold class .*dtype, got .*float32")
+bad("nll_loss", L, T.astype(np.float32), error=TypeError,
+    match=r"^nll_loss: target must hold class .*dtype, got .*float32")
 bad("nll_loss", L, L, error=TypeError, match=r"^nll_loss: target must hold class numbers .*got .*float32")
 bad("nll_loss", L, int64([0, 3]), error=ShapeError, match=r"^nll_loss: target must be in 0 \.\. 2 .*, got 3")
-bad("nll_loss", a(2, 3, 4, 5), int64([[0, 1]]), error=ShapeError, match=r"^nll_loss: target has shape .* shape \(2, 4, 5\)")
+bad("nll_loss", a(2, 3, 4, 5), int64([[0, 1]]), error=ShapeError,
+    match=r"^nll_loss: target has shape .* shape \(2, 4, 5\)")
 bad("nll_loss", L, T, a(2), error=ShapeError, match=r"^nll_loss: weight has shape \(2,\), expected .*\(3,\)")
 bad("nll_loss", L, T, ignore_index=1.0, error=TypeError, match=r"^nll_loss: ignore_index must be .* got 1.0")
 bad("nll_loss", L, T, reduction="avg", error=ShapeError, match=r"^nll_loss: reduction must be .* got 'avg'")
@@ -520,10 +524,12 @@ bad("nll_loss_backward", L, T, reduction="none", grad_y=a(3), error=ShapeError,
     match=r"^nll_loss_backward: grad_y has shape \(3,\), expected the shape of the losses, \(2,\)")
 bad("mse_loss", L.tolist(), L, error=TypeError, match=r"^mse_loss: x must be .* got \[")
 bad("mse_loss", L, T, error=TypeError, match=r"^mse_loss: target must be an array of float32 .* got .*int64")
-bad("mse_loss", L, a(3), error=ShapeError, match=r"^mse_loss: target has shape \(3,\), expected the shape of x, \(2, 3\)")
+bad("mse_loss", L, a(3), error=ShapeError,
+    match=r"^mse_loss: target has shape \(3,\), expected the shape of x, \(2, 3\)")
 bad("mse_loss", L, L, "avg", error=ShapeError, match=r"^mse_loss: reduction must be .* got 'avg'")
 bad("mse_loss_backward", L, L, grad_y="1", error=TypeError, match=r"^mse_loss_backward: grad_y must .* got '1'")
-bad("mse_loss_backward", L, L, "none", grad_y=a(2), error=ShapeError, match=r"^mse_loss_backward: grad_y has shape \(2,\)")
+bad("mse_loss_backward", L, L, "none", grad_y=a(2), error=ShapeError,
+    match=r"^mse_loss_backward: grad_y has shape \(2,\)")
 
 # -- leaky_relu, sigmoid, tanh -----------------------------------------------------------------------------------------
 
@@ -535,7 +541,8 @@ for name in ("sigmoid", "tanh"):
     bad(name, [1.0], error=TypeError, match=rf"^{name}: x must be a NumPy array .* got \[1.0\]")
     bad(name, masked(2), error=TypeError, match=rf"^{name}: x must not be masked")
     bad(f"{name}_backward", a(3), a(2), error=ShapeError, match=rf"^{name}_backward: grad_y has shape \(3,\)")
-    bad(f"{name}_backward", a(2, dtype=np.float64), a(2), error=TypeError, match=rf"^{name}_backward: grad_y is float64")
+    bad(f"{name}_backward", a(2, dtype=np.float64), a(2), error=TypeError,
+        match=rf"^{name}_backward: grad_y is float64")
 
 # -- dropout -----------------------------------------------------------------------------------------------------------
 bad("dropout", [1.0], error=TypeError, match=r"^dropout: x must be a NumPy array .* got \[1.0\]")

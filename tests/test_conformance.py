@@ -5,7 +5,7 @@ ops alone, as the reference checks little.  Arrays are written as nested lists; 
 
 Here are the rows of convolution, pools and linear layers.  One file a family has the others, which are read in the
 same way: test_conformance_spatial.py (transposed convolution, unfold, fold), test_conformance_norm.py (adaptive pools,
-batch norm) and test_conformance_elements.py (activations, losses).
+batch norm) and test_conformance_elements.py and test_conformance_activations.py (activations, losses).
 """
 
 from dataclasses import dataclass, field

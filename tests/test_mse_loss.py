@@ -101,9 +101,7 @@ def test_not_a_number(isa, dtype):
     for module in (ops, reference):
         with np.errstate(invalid="ignore"):
             np.testing.assert_array_equal(module.mse_loss(x, target, "none"), [np.nan, np.inf, np.inf, np.nan])
-            np.testing.assert_array_equal(
-                module.mse_loss_backward(x, target, "sum"), [np.nan, np.inf, -np.inf, np.nan]
-            )
+            np.testing.assert_array_equal(module.mse_loss_backward(x, target, "sum"), [np.nan, np.inf, -np.inf, np.nan])
             assert np.isnan(module.mse_loss(x, target))
 
 

@@ -148,9 +148,7 @@ def test_nll_loss(module, problem):
 def test_cross_entropy_of_classes_that_are_switched_off(soft, smoothing):
     x = np.array([[0.5, -np.inf, 1.5], [2, 3, -np.inf], [np.nan, 0, 1]])
     target = np.eye(3)[[0, 2, 1]] if soft else np.array([0, 2, 1])
-    right = functional.cross_entropy(
-        torch.tensor(x), torch.tensor(target), reduction="none", label_smoothing=smoothing
-    )
+    right = functional.cross_entropy(torch.tensor(x), torch.tensor(target), reduction="none", label_smoothing=smoothing)
     for module in (ops, reference):
         close(module.cross_entropy(x, target, reduction="none", label_smoothing=smoothing), right)
 
@@ -165,9 +163,7 @@ def test_a_positive_ignore_index_is_refused_with_probabilities():
 
 @both
 @settings(max_examples=40)
-@given(
-    shape=st.lists(st.integers(0, 6), max_size=4), reduction=st.sampled_from(["mean", "sum", "none"]), seed=seeds
-)
+@given(shape=st.lists(st.integers(0, 6), max_size=4), reduction=st.sampled_from(["mean", "sum", "none"]), seed=seeds)
 def test_mse_loss(module, shape, reduction, seed):
     rng = np.random.default_rng(seed)
     x, target = numbers(rng, shape, np.float64), numbers(rng, shape, np.float64)
@@ -200,7 +196,11 @@ def optimizers(draw):
         options["dampening"] = 0 if options["nesterov"] else draw(st.sampled_from([0.0, 0.3]))
     else:
         beta = st.floats(0, 0.999)
-        options |= {"betas": (draw(beta), draw(beta)), "eps": draw(st.sampled_from([1e-8, 1e-3])), "amsgrad": draw(flag)}
+        options |= {
+            "betas": (draw(beta), draw(beta)),
+            "eps": draw(st.sampled_from([1e-8, 1e-3])),
+            "amsgrad": draw(flag),
+        }
     return kind, options, {"lr": draw(st.floats(1e-4, 0.5)), "weight_decay": draw(decay)}
 
 

@@ -4,7 +4,7 @@
  *   sigmoid     y = 1 / (1 + exp(-x))             grad_x = grad_y * (1 - y) * y
  *   tanh        y = (exp(2x) - 1) / (exp(2x) + 1) grad_x = grad_y * (1 - y^2)
  *
- * NaN stays NaN.  A tail is one masked vector, so that a element's result does not depend on its place in the array. */
+ * NaN stays NaN.  A tail is one masked vector: an element's result does not depend on its place in the array. */
 #if FC_REAL_BYTES == 4
 #define TANH_IS_1 10    /* from here on tanh rounds to 1 */
 #define TANH_IS_X 0x1p-13f /* up to here to x */
@@ -17,9 +17,9 @@
 
 FC_INLINE vec FC(magnitude)(vec x) { return (vec)((ivec)x & ~SIGN_BIT); }
 
-/* Of exp(-|x|), which can only underflow.  For x < 0 that is the dividend, so that small results keep all their digits. */
+/* Of exp(-|x|), which can only underflow.  For x < 0 that is the dividend: small results keep all their digits. */
 FC_INLINE vec FC(sigmoid)(vec x) {
-    const vec e = FC(exp)(-FC(magnitude)(x)), one = vec_set1(1);
+    const vec e = FC(exp_down)((vec)((ivec)x | SIGN_BIT)), one = vec_set1(1);
     return vec_select(x < 0, e, one) / (e + one);
 }
 

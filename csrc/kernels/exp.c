@@ -1,15 +1,16 @@
-/* exp, exp - 1 in parts, and log, for the kernels of activations and of softmax.
+/* exp, exp - 1 and log, for the kernels of activations and of softmax.
  *
- * x = n log 2 + r with |r| <= log(2)/2, log 2 in two parts so that n times the first is exact; Taylor's series for exp(r),
- * whose first term left out is 0.1 ulp; times 2^n.  Adding and subtracting 1.5 * 2^(mantissa bits) rounds to an integer,
- * which then is in the low bits. */
+ * x = n log 2 + r with |r| <= log(2)/2, log 2 in two parts so that n times the first is exact; Taylor's series for
+ * exp(r), whose first term left out is 0.1 ulp; times 2^n.  Adding and subtracting 1.5 * 2^(mantissa bits) rounds to an
+ * integer, which then is in the low bits. */
 #if FC_REAL_BYTES == 4
 #define EXP_TERMS 7
 #define EXP_LOWEST -105.0f  /* exp is 0 below */
 #define EXP_HIGHEST 90.0f   /* and inf above */
 #define EXP_ROUND 0x1.8p23f
-#define EXP_MANTISSA 23
-#define EXP_ONE 0x3f800000
+#define LOG_MANTISSA 23
+#define LOG_SQRT_HALF 0x3f3504f3
+#define LOG_TERMS 4
 #define LOG2_HIGH 0x1.62e4p-1f
 #define LOG2_LOW 0x1.7f7d1cp-20f
 #else
@@ -17,14 +18,12 @@
 #define EXP_LOWEST -747.0
 #define EXP_HIGHEST 711.0
 #define EXP_ROUND 0x1.8p52
-#define EXP_MANTISSA 52
-#define EXP_ONE 0x3ff0000000000000
+#define LOG_MANTISSA 52
+#define LOG_SQRT_HALF 0x3fe6a09e667f3bcd
+#define LOG_TERMS 10
 #define LOG2_HIGH 0x1.62e42feep-1
 #define LOG2_LOW 0x1.a39ef35793c76p-33
 #endif
-
-/* 2^n for an integer n in the exponent's range */
-FC_INLINE vec FC(power_of_two)(vec n) { return (vec)(((ivec)(n + EXP_ROUND) << EXP_MANTISSA) + EXP_ONE); }
 
 /* n and r of x = n log 2 + r */
 FC_INLINE vec FC(exp_reduce)(vec x, vec *r) {
@@ -45,21 +44,20 @@ FC_INLINE vec FC(exp_series)(vec r, int first) {
     return sum;
 }
 
-/* exp(x) within 1.5 ulp, correct to 0 and inf and with gradual underflow: 2^n in two steps, as n may be out of the
- * exponent's range. */
-FC_INLINE vec FC(exp)(vec x) {
-    x = vec_max(vec_set1(EXP_LOWEST), x); /* a NaN stays: max gives its second argument */
-    x = -vec_max(vec_set1(-EXP_HIGHEST), -x);
+/* exp(x) of x <= 0 within 1.5 ulp, with gradual underflow to 0. */
+FC_INLINE vec FC(exp_down)(vec x) {
     vec r;
-    const vec n = FC(exp_reduce)(x, &r);
-    const vec half = (n * (real)0.5 + EXP_ROUND) - EXP_ROUND;
-    return FC(exp_series)(r, 0) * FC(power_of_two)(half) * FC(power_of_two)(n - half);
+    const vec n = FC(exp_reduce)(vec_max(vec_set1(EXP_LOWEST), x), &r); /* a NaN stays: max gives its second argument */
+    return vec_scale(FC(exp_series)(r, 0), n);
 }
+
+/* exp(x) of any x, correct to 0 and inf. */
+FC_INLINE vec FC(exp)(vec x) { return FC(exp_down)(-vec_max(vec_set1(-EXP_HIGHEST), -x)); }
 
 /* exp(x) - 1 of a small x >= 0 (2^n is a normal number), within 2 ulp also near 0: (exp(r) - 1) 2^n + (2^n - 1). */
 FC_INLINE vec FC(exp_minus_1)(vec x) {
     vec r;
-    const vec power = FC(power_of_two)(FC(exp_reduce)(x, &r));
+    const vec n = FC(exp_reduce)(x, &r), power = vec_scale(vec_set1(1), n);
     return vec_fma(vec_fma(r * r, FC(exp_series)(r, 2), r), power, power - 1);
 }
 
@@ -83,11 +81,26 @@ FC_INLINE double fc_log(double x) {
 }
 #endif
 
+/* The same in the lanes of a vector, within 2 ulp; k comes out of its bits as n goes into them in scale.h. */
+FC_INLINE vec FC(log)(vec x) {
+    const ivec above = (ivec)x - (ireal)LOG_SQRT_HALF, k_bits = above >> LOG_MANTISSA;
+    const vec k = (vec)(k_bits + (ivec)vec_set1(EXP_ROUND)) - EXP_ROUND;
+    const vec m = (vec)((ivec)x - (k_bits << LOG_MANTISSA));
+    const vec f = (m - 1) / (m + 1), square = f * f;
+    vec sum = vec_set1((real)(1. / (2 * LOG_TERMS + 1)));
+#pragma GCC unroll 10
+    for (int i = 2 * LOG_TERMS - 1; i >= 3; i -= 2) sum = vec_fma(sum, square, vec_set1((real)(1. / i)));
+    const vec small = vec_fma(f + f, square * sum, k * LOG2_LOW);
+    const vec y = vec_fma(k, vec_set1(LOG2_HIGH), (f + f) + small);
+    return vec_select(x < (real)INFINITY, y, x); /* inf and NaN are their own */
+}
+
 #undef EXP_TERMS
 #undef EXP_LOWEST
 #undef EXP_HIGHEST
 #undef EXP_ROUND
-#undef EXP_MANTISSA
-#undef EXP_ONE
+#undef LOG_MANTISSA
+#undef LOG_SQRT_HALF
+#undef LOG_TERMS
 #undef LOG2_HIGH
 #undef LOG2_LOW

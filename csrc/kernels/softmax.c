@@ -34,7 +34,7 @@ FC_INLINE real FC(sum_exp)(const real *x, real m, real *y, ptrdiff_t n) {
         const ptrdiff_t end = n - piece < FC(SUM_PIECE) ? n : piece + FC(SUM_PIECE);
         vec sum = {0};
         for (ptrdiff_t i = piece; i < end; i += LANES) {
-            const vec e = FC(exp)(FC(load_or_lowest)(x + i, n - i) - m);
+            const vec e = FC(exp_down)(FC(load_or_lowest)(x + i, n - i) - m);
             sum += e;
             if (y) FC(store_part)(y + i, e, n - i);
         }

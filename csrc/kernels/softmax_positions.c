@@ -25,7 +25,7 @@ FC_INLINE void FC(positions_sum)(const real *x, ptrdiff_t n, ptrdiff_t step, ptr
             const ptrdiff_t end = n - piece < FC(TERMS) ? n : piece + FC(TERMS);
             vec part = {0};
             for (ptrdiff_t c = piece; c < end; c++) {
-                const vec e = FC(exp)(FC(load_part)(x + c * step + i, width - i) - most);
+                const vec e = FC(exp_down)(FC(load_part)(x + c * step + i, width - i) - most);
                 part += e;
                 if (y) FC(store_part)(y + c * step + i, e, width - i);
             }
@@ -40,7 +40,7 @@ FC_INLINE void FC(positions_log_sum)(const real *x, ptrdiff_t n, ptrdiff_t step,
                                      real *log_sum) {
     FC(positions_max)(x, n, step, width, m);
     FC(positions_sum)(x, n, step, width, m, NULL, log_sum);
-    for (ptrdiff_t i = 0; i < width; i++) log_sum[i] = (real)fc_log(log_sum[i]);
+    for (ptrdiff_t i = 0; i < width; i += LANES) vec_store(log_sum + i, FC(log)(vec_load(log_sum + i)));
 }
 
 void KERNEL(softmax_positions_forward)(const real *x, real *y, ptrdiff_t n, ptrdiff_t step, ptrdiff_t width, int log) {
@@ -138,5 +138,50 @@ void KERNEL(cross_entropy_positions_backward)(const fc_cross_entropy *job, const
         if (t != job->ignore_index) grad_x[t * step + i] = at_target[i];
         else
             for (ptrdiff_t c = 0; c < n; c++) grad_x[c * step + i] = 0; /* also where x is NaN or inf */
+    }
+}
+
+/* As soft_cross_entropy_forward of softmax.c, at each position. */
+FC_INLINE vec FC(soft_share_at)(const fc_cross_entropy *job, const real *target, const real *weight, ptrdiff_t c,
+                                ptrdiff_t left) {
+    vec share = FC(load_part)(target, left);
+    if (job->label_smoothing != 0)
+        share = share * (real)(1 - job->label_smoothing) + (real)(job->label_smoothing / (double)job->n);
+    return weight ? share * weight[c] : share;
+}
+
+void KERNEL(soft_cross_entropy_positions_forward)(const fc_cross_entropy *job, const real *x, const real *target,
+                                                  const real *weight, real *losses, ptrdiff_t step, ptrdiff_t width) {
+    const ptrdiff_t n = job->n;
+    real m[FC_POSITIONS], log_sum[FC_POSITIONS];
+    FC(positions_log_sum)(x, n, step, width, m, log_sum);
+    for (ptrdiff_t i = 0; i < width; i += LANES) {
+        vec sum = {0};
+        for (ptrdiff_t c = 0; c < n; c++) {
+            const ptrdiff_t at = c * step + i;
+            const vec loss = vec_load(log_sum + i) - (FC(load_part)(x + at, width - i) - vec_load(m + i));
+            sum = vec_fma(FC(soft_share_at)(job, target + at, weight, c, width - i), loss, sum);
+        }
+        FC(store_part)(losses + i, sum, width - i);
+    }
+}
+
+void KERNEL(soft_cross_entropy_positions_backward)(const fc_cross_entropy *job, const real *scale, const real *x,
+                                                   const real *target, const real *weight, real *grad_x,
+                                                   ptrdiff_t step, ptrdiff_t width) {
+    const ptrdiff_t n = job->n;
+    real m[FC_POSITIONS], sum[FC_POSITIONS];
+    FC(positions_max)(x, n, step, width, m);
+    FC(positions_sum)(x, n, step, width, m, grad_x, sum);
+    for (ptrdiff_t i = 0; i < width; i += LANES) {
+        const ptrdiff_t left = width - i;
+        vec shares = {0};
+        for (ptrdiff_t c = 0; c < n; c++) shares += FC(soft_share_at)(job, target + c * step + i, weight, c, left);
+        const vec by = FC(load_part)(scale + i, left), each = shares / vec_load(sum + i);
+        for (ptrdiff_t c = 0; c < n; c++) {
+            const ptrdiff_t at = c * step + i;
+            const vec share = FC(soft_share_at)(job, target + at, weight, c, left);
+            FC(store_part)(grad_x + at, (FC(load_part)(grad_x + at, left) * each - share) * by, left);
+        }
     }
 }

@@ -1,5 +1,5 @@
-/* Activations other than relu: each thread takes one contiguous run of the elements, as in elementwise.c.  Denormals are
- * handed on as they are.  An exponential costs about as much as moving its number through memory four times. */
+/* Activations other than relu: each thread takes one contiguous run of the elements, as in elementwise.c.  Denormals
+ * are handed on as they are.  An exponential costs about as much as moving its number through memory four times. */
 #include "share.h"
 
 void FC(leaky_relu_forward)(const real *x, real *y, ptrdiff_t n, double slope, int threads) {

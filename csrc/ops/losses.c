@@ -1,7 +1,7 @@
 /* Squared errors, negative log-likelihoods, and the sums that losses are reduced by.
  *
- * A sum over all elements is cut in at most 64 parts by their number alone; each part is summed by one thread, in double
- * above vectors, and the parts are added in order: the same bits for any number of threads. */
+ * A sum over all elements is cut in at most 64 parts by their number alone; each part is summed by one thread, in
+ * double above vectors, and the parts are added in order: the same bits for any number of threads. */
 #include "share.h"
 #include <string.h>
 
@@ -84,7 +84,10 @@ void FC(nll_backward)(const real *scale, const int64_t *target, const real *weig
 /* Four sums take turns, so that an addition need not wait for the one before. */
 double FC(total)(const real *x, ptrdiff_t n) {
     double sum[4] = {0};
-    for (ptrdiff_t i = 0; i < n; i++) sum[i % 4] += (double)x[i];
+    ptrdiff_t i = 0;
+    for (; i + 4 <= n; i += 4)
+        for (int k = 0; k < 4; k++) sum[k] += (double)x[i + k];
+    for (; i < n; i++) sum[0] += (double)x[i];
     return (sum[0] + sum[1]) + (sum[2] + sum[3]);
 }
 

@@ -94,9 +94,10 @@ void FC(cross_entropy_backward)(const real *scale, const real *x, const int64_t 
                                 int64_t ignore_index, double label_smoothing, real *grad_x, ptrdiff_t images,
                                 ptrdiff_t n, ptrdiff_t inner, int threads);
 void FC(soft_cross_entropy_forward)(const real *x, const real *target, const real *weight, double label_smoothing,
-                                    real *losses, ptrdiff_t rows, ptrdiff_t n, int threads);
+                                    real *losses, ptrdiff_t images, ptrdiff_t n, ptrdiff_t inner, int threads);
 void FC(soft_cross_entropy_backward)(const real *scale, const real *x, const real *target, const real *weight,
-                                     double label_smoothing, real *grad_x, ptrdiff_t rows, ptrdiff_t n, int threads);
+                                     double label_smoothing, real *grad_x, ptrdiff_t images, ptrdiff_t n,
+                                     ptrdiff_t inner, int threads);
 void FC(sgd_step)(real *param, const real *grad, real *velocity, ptrdiff_t n, double lr, double momentum,
                   double dampening, double weight_decay, int nesterov, int maximize, int first, int threads);
 void FC(adam_step)(real *param, const real *grad, real *exp_avg, real *exp_avg_sq, real *max_exp_avg_sq, ptrdiff_t n,

@@ -100,25 +100,42 @@ void FC(cross_entropy_backward)(const real *scale, const real *x, const int64_t 
 }
 
 void FC(soft_cross_entropy_forward)(const real *x, const real *target, const real *weight, double label_smoothing,
-                                    real *losses, ptrdiff_t rows, ptrdiff_t n, int threads) {
+                                    real *losses, ptrdiff_t images, ptrdiff_t n, ptrdiff_t inner, int threads) {
     const fc_cross_entropy job = {.n = n, .label_smoothing = label_smoothing};
-    threads = FC(row_threads)(rows, n, 6, threads);
+    threads = FC(row_threads)(images * inner, n, 6, threads);
 #pragma omp parallel num_threads(threads)
     {
-        const fc_range r = fc_share(rows, 1);
-        kernels.soft_cross_entropy_forward(&job, x + r.begin * n, target + r.begin * n, weight, losses + r.begin,
-                                           r.end - r.begin);
+        const fc_range r = fc_share(images * FC(runs)(inner), 1);
+        if (inner == 1) {
+            kernels.soft_cross_entropy_forward(&job, x + r.begin * n, target + r.begin * n, weight, losses + r.begin,
+                                               r.end - r.begin);
+        } else {
+            for (ptrdiff_t i = r.begin; i < r.end; i++) {
+                const FC(run) run = FC(run_number)(i, n, inner);
+                kernels.soft_cross_entropy_positions_forward(&job, x + run.at, target + run.at, weight,
+                                                             losses + run.row, inner, run.width);
+            }
+        }
     }
 }
 
 void FC(soft_cross_entropy_backward)(const real *scale, const real *x, const real *target, const real *weight,
-                                     double label_smoothing, real *grad_x, ptrdiff_t rows, ptrdiff_t n, int threads) {
+                                     double label_smoothing, real *grad_x, ptrdiff_t images, ptrdiff_t n,
+                                     ptrdiff_t inner, int threads) {
     const fc_cross_entropy job = {.n = n, .label_smoothing = label_smoothing};
-    threads = FC(row_threads)(rows, n, 7, threads);
+    threads = FC(row_threads)(images * inner, n, 7, threads);
 #pragma omp parallel num_threads(threads)
     {
-        const fc_range r = fc_share(rows, 1);
-        kernels.soft_cross_entropy_backward(&job, scale + r.begin, x + r.begin * n, target + r.begin * n, weight,
-                                            grad_x + r.begin * n, r.end - r.begin);
+        const fc_range r = fc_share(images * FC(runs)(inner), 1);
+        if (inner == 1) {
+            kernels.soft_cross_entropy_backward(&job, scale + r.begin, x + r.begin * n, target + r.begin * n, weight,
+                                                grad_x + r.begin * n, r.end - r.begin);
+        } else {
+            for (ptrdiff_t i = r.begin; i < r.end; i++) {
+                const FC(run) run = FC(run_number)(i, n, inner);
+                kernels.soft_cross_entropy_positions_backward(&job, scale + run.row, x + run.at, target + run.at,
+                                                              weight, grad_x + run.at, inner, run.width);
+            }
+        }
     }
 }

@@ -31,8 +31,8 @@ class Conv2d(Module):
     dtype : float32 or float64
     rng : numpy.random.Generator or None
         What the initial weights are drawn from.
-    init : 'default', 'glorot', 'kaiming' or a number
-        See `fastconv.nn.init`.
+    init : str or a number
+        'default', 'glorot', 'kaiming', ...: see `fastconv.nn.init`.
 
     Attributes
     ----------

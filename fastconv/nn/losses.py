@@ -68,7 +68,7 @@ class Loss:
 
 
 class CrossEntropyLoss(Loss):
-    """Cross-entropy of logits (N, C), or (N, C, d1, ...), against classes; see `fastconv.cross_entropy` for the formula.
+    """Cross-entropy of logits (N, C), or (N, C, d1, ...), against classes; `fastconv.cross_entropy` has the formula.
 
     The target holds class numbers (N,), or (N, d1, ...), or probabilities in the shape of the logits.
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from fastconv import _kernels
 from fastconv._kernels import empty
 from fastconv._threads import get_num_threads
-from fastconv._validation import check_class_loss, contiguous, loss_gradient, number_between
+from fastconv._validation import check_class_loss, loss_gradient, number_between
 from fastconv.ops.nll_loss import _reduced, _row_scale
 
 if TYPE_CHECKING:
@@ -80,8 +78,9 @@ def cross_entropy(
     scores, smoothing = _check("cross_entropy", x, target, weight, ignore_index, reduction, label_smoothing)
     losses = empty(scores.shape, scores.x.dtype)
     if scores.soft:
-        rows, shares = _rows(scores.x), _rows(scores.target)
-        _kernels.soft_cross_entropy_forward(rows, shares, scores.weight, smoothing, losses, get_num_threads())
+        _kernels.soft_cross_entropy_forward(
+            scores.x, scores.target, scores.weight, smoothing, losses, get_num_threads()
+        )
     else:
         _kernels.cross_entropy_forward(
             scores.x, scores.target, scores.weight, scores.ignored, smoothing, losses, get_num_threads()
@@ -133,29 +132,14 @@ def cross_entropy_backward(
     op = "cross_entropy_backward"
     scores, smoothing = _check(op, x, target, weight, ignore_index, reduction, label_smoothing)
     scale = _row_scale(loss_gradient(op, grad_y, scores), scores)
-    images, classes, inner = scores.x.shape
-    threads = get_num_threads()
-    if not scores.soft:
-        grad_x = empty(x.shape, x.dtype)
+    grad_x, threads = empty(x.shape, x.dtype), get_num_threads()
+    result = grad_x.reshape(scores.x.shape)
+    if scores.soft:
+        _kernels.soft_cross_entropy_backward(scale, scores.x, scores.target, scores.weight, smoothing, result, threads)
+    else:
         _kernels.cross_entropy_backward(
-            scale,
-            scores.x,
-            scores.target,
-            scores.weight,
-            scores.ignored,
-            smoothing,
-            grad_x.reshape(scores.x.shape),
-            threads,
+            scale, scores.x, scores.target, scores.weight, scores.ignored, smoothing, result, threads
         )
-        return grad_x
-    rows = empty((images * inner, classes), x.dtype)
-    _kernels.soft_cross_entropy_backward(
-        scale, _rows(scores.x), _rows(scores.target), scores.weight, smoothing, rows, threads
-    )
-    if x.ndim == 2:
-        return rows
-    grad_x = empty(x.shape, x.dtype)
-    np.copyto(grad_x.reshape(scores.x.shape), np.moveaxis(rows.reshape(images, inner, classes), 2, 1))
     return grad_x
 
 
@@ -164,9 +148,3 @@ def _check(
 ) -> tuple[Scores, float]:
     smoothing = number_between(op, "label_smoothing", label_smoothing, 0.0, 1.0)
     return check_class_loss(op, x, target, weight, ignore_index, reduction, soft=True), smoothing
-
-
-def _rows(x: Array) -> Array:
-    """(images, C, inner) as rows of C."""
-    images, classes, inner = x.shape
-    return contiguous(np.moveaxis(x, 1, 2)).reshape(images * inner, classes)

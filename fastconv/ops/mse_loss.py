@@ -88,7 +88,8 @@ def mse_loss_backward(
     """
     op = "mse_loss_backward"
     x, target, reduction = check_mse_loss(op, x, target, reduction)
-    factor, grad = 2.0, None
+    factor = 2.0
+    grad: Array | None = None
     if reduction == "mean" and x.size:
         factor /= x.size
     if grad_y is not None:

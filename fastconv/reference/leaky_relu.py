@@ -18,7 +18,7 @@ def leaky_relu(x: Array, negative_slope: float = 0.01) -> Array:
     y : ndarray, same shape
     """
     wide_x = x.astype(wide(x))
-    with np.errstate(invalid="ignore"):  # inf * 0
+    with np.errstate(invalid="ignore", over="ignore"):  # inf * 0
         return cast(np.where(wide_x > 0, wide_x, wide_x * negative_slope), x.dtype)
 
 
@@ -36,5 +36,5 @@ def leaky_relu_backward(grad_y: Array, x: Array, negative_slope: float = 0.01) -
     grad_x : ndarray, same shape
     """
     grad = grad_y.astype(wide(x))
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         return cast(np.where(x > 0, grad, grad * negative_slope), x.dtype)
