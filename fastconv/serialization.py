@@ -306,7 +306,7 @@ def load_model(path: PathLike) -> tuple[nn.Sequential, ModelInfo]:
         dtypes = {array.dtype for array in state.values() if array.dtype.kind == "f"}
         model = models.build(info.net, rng=0, dtype=np.float64 if dtypes == {np.dtype(np.float64)} else np.float32)
         model.load_state_dict(state)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise ValueError(f"{os.fspath(path)}: {error}") from None
     return model.eval(), info
 

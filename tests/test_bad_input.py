@@ -651,6 +651,56 @@ bad("fold", a(2, 3, 4, 16), 5, 2, error=ShapeError, match=r"x must have shape \(
 bad("fold", a(2, 0, 16), 5, 2, error=ShapeError, match=r"x must not be empty .* \(2, 0, 16\)")
 # -- settings ----------------------------------------------------------------------------------------------------------
 bad("set_num_threads", 0, error=ShapeError, match=r"^set_num_threads: n must be in 1 \.\. 1024, got 0")
+F = np.ones(3, np.float32)  # one number a channel of X
+D = np.ones(3)
+bad("batch_norm", [[1.0]], F, F, error=TypeError, match=r"^batch_norm: x must be a NumPy array .*, got \[a list")
+bad("batch_norm", Fake(), F, F, error=TypeError, match=r"^batch_norm: x must be a NumPy array .* got a Fake")
+bad("batch_norm", masked(1, 3, 5, 5), F, F, error=TypeError, match=r"^batch_norm: x must not be masked")
+bad("batch_norm", swapped(1, 3, 5, 5), F, F, error=TypeError, match=r"^batch_norm: x must be in native byte order")
+bad("batch_norm", a(5), F, F,
+    error=ShapeError, match=r"^batch_norm: x must have shape \(N, C\) or .*, got shape \(5,\)")
+bad("batch_norm", a(4, 3), D, F, error=TypeError, match=r"^batch_norm: running_mean is float64 but x is float32")
+bad("batch_norm", a(4, 3), F, [1, 1, 1], error=TypeError, match=r"^batch_norm: running_var must be a NumPy array")
+bad("batch_norm", a(4, 3), F, F, F[:2], error=ShapeError, match=r"^batch_norm: weight has shape \(2,\) but x has 3 ch")
+bad("batch_norm", a(4, 3), F, F, None, F[0], error=TypeError, match=r"^batch_norm: bias must be a NumPy array")
+bad("batch_norm", a(4, 3), F, F, training=1, error=TypeError, match=r"^batch_norm: training must be a bool, got 1")
+bad("batch_norm", a(4, 3), F, F, momentum="0.1", error=TypeError, match=r"^batch_norm: momentum must be a number")
+bad("batch_norm", a(4, 3), F, F, momentum=np.inf, error=ShapeError, match=r"^batch_norm: momentum must be finite")
+bad("batch_norm", a(4, 3), F, F, eps=np.nan, error=ShapeError, match=r"^batch_norm: eps must be at least 0 .*, got nan")
+bad("batch_norm", a(4, 3), F, F, eps=True, error=TypeError, match=r"^batch_norm: eps must be a number, got True")
+bad("batch_norm", a(4, 3), F, F, return_stats=0, error=TypeError, match=r"^batch_norm: return_stats must be a bool")
+bad("batch_norm", a(4, 3), None, None,
+    error=ShapeError, match=r"^batch_norm: without training, running_mean must be an")
+bad("batch_norm", a(1, 3), F, F, training=True, error=ShapeError, match=r"^batch_norm: .* x of shape \(1, 3\)")
+bad("batch_norm_backward", a(4, 3), a(4, 3), F, D,
+    error=TypeError, match=r"^batch_norm_backward: mean must be .* float64")
+bad("batch_norm_backward", a(4, 3), a(4, 3), D, D[:2],
+    error=ShapeError, match=r"^batch_norm_backward: inv_std has shape")
+bad("batch_norm_backward", a(4, 2), a(4, 3), D, D, error=ShapeError, match=r"^batch_norm_backward: grad_y has shape")
+bad("batch_norm_backward", a(4, 3), None, D, D, error=TypeError, match=r"^batch_norm_backward: x must be a NumPy array")
+bad("batch_norm_backward", a(4, 3), a(4, 3), D, D, D, error=TypeError, match=r"^batch_norm_backward: weight is float64")
+bad("batch_norm_backward", a(4, 3), a(4, 3), D, D, need=(1, 1, 1), error=TypeError, match=r"^batch_norm_backward: need")
+bad("batch_norm_backward", a(4, 3), a(4, 3), D, D, training=None,
+    error=TypeError, match=r"^batch_norm_backward: training")
+bad("adaptive_avg_pool2d", None, 1, error=TypeError, match=r"^adaptive_avg_pool2d: x must be a NumPy array .* got None")
+bad("adaptive_avg_pool2d", a(5, 5), 1,
+    error=ShapeError, match=r"^adaptive_avg_pool2d: x must have shape \(N, C, H, W\)")
+bad("adaptive_avg_pool2d", X, -1, error=ShapeError, match=r"^adaptive_avg_pool2d: output_size must .*, got -1")
+bad("adaptive_avg_pool2d", X, (None, -1), error=ShapeError, match=r"^adaptive_avg_pool2d: output_size .* \(None, -1\)")
+bad("adaptive_avg_pool2d", X, (1, 2, 3),
+    error=ShapeError, match=r"^adaptive_avg_pool2d: output_size must be an int or a")
+bad("adaptive_avg_pool2d", X, True, error=TypeError, match=r"^adaptive_avg_pool2d: output_size must be an int .* True")
+bad("adaptive_avg_pool2d", X, (1, 2.0), error=TypeError, match=r"^adaptive_avg_pool2d: output_size\[1\] must be an int")
+bad("adaptive_avg_pool2d", X, Broken(), error=TypeError, match=r"^adaptive_avg_pool2d: output_size must be an int")
+bad("adaptive_avg_pool2d", X, VAST, error=ShapeError, match=r"^adaptive_avg_pool2d: .* too large")
+bad("adaptive_avg_pool2d", X, 2**31, error=ShapeError, match=r"^adaptive_avg_pool2d: .* too large")
+bad("adaptive_avg_pool2d_backward", X, None, error=TypeError, match=r"^adaptive_avg_pool2d_backward: input_shape must")
+bad("adaptive_avg_pool2d_backward", X, (9, 9),
+    error=ShapeError, match=r"^adaptive_avg_pool2d_backward: input_shape must")
+bad("adaptive_avg_pool2d_backward", a(5, 5), (5, 5),
+    error=ShapeError, match=r"^adaptive_avg_pool2d_backward: grad_y must")
+bad("adaptive_avg_pool2d_backward", X, (1, 9, 4, 4),
+    error=ShapeError, match=r"^adaptive_avg_pool2d_backward: grad_y has")
 bad("set_num_threads", -1, error=ShapeError, match=r"^set_num_threads: n must be in 1 \.\. 1024, got -1")
 bad("set_num_threads", 1025, error=ShapeError, match=r"^set_num_threads: n must be in 1 \.\. 1024, got 1025")
 bad("set_num_threads", VAST, error=ShapeError, match=r"^set_num_threads: n must be in .*, got an int of \d+ bits")

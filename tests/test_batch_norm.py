@@ -154,7 +154,9 @@ def test_a_mean_that_is_large(mean, outlier, isa, dtype):
 
 def test_a_constant_channel_has_no_variance(isa, dtype):
     x = np.full((4, 2, 5, 7), 12345.678, dtype)
-    y, mean, inv_std, _, var = ops.batch_norm(x, np.zeros(2, dtype), np.ones(2, dtype), training=True, return_stats=True)
+    y, mean, inv_std, _, var = ops.batch_norm(
+        x, np.zeros(2, dtype), np.ones(2, dtype), training=True, return_stats=True
+    )
     np.testing.assert_array_equal(y, np.zeros_like(x))
     np.testing.assert_array_equal(mean, x[0, :, 0, 0])
     np.testing.assert_array_equal(inv_std, 1 / np.sqrt(np.full(2, 1e-5)))

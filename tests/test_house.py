@@ -103,6 +103,11 @@ def test_signatures_are_those_of_the_contract(module):
         "divisor_override=None)",
         "avg_pool2d_backward": "(grad_y, input_shape, kernel_size, stride=None, padding=0, ceil_mode=False, "
         "count_include_pad=True, divisor_override=None)",
+        "adaptive_avg_pool2d": "(x, output_size)",
+        "adaptive_avg_pool2d_backward": "(grad_y, input_shape)",
+        "batch_norm": "(x, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-05, "
+        "*, return_stats=False)",
+        "batch_norm_backward": "(grad_y, x, mean, inv_std, weight=None, training=False, *, need=(True, True, True))",
         "linear": "(x, weight, bias=None)",
         "linear_backward": "(grad_y, x, weight, *, need=(True, True, True))",
         "relu": "(x)",

@@ -46,9 +46,7 @@ def test_batch_norm(module, shape, training, given_arrays, momentum, eps, offset
     their_running = [None if a is None else torch.tensor(a) for a in running]
     theirs = functional.batch_norm(tensors[0], *their_running, *tensors[1:], training, momentum, eps)
     theirs.backward(torch.tensor(grad_y))
-    y, mean, inv_std, *new = module.batch_norm(
-        x, *running, weight, bias, training, momentum, eps, return_stats=True
-    )
+    y, mean, inv_std, *new = module.batch_norm(x, *running, weight, bias, training, momentum, eps, return_stats=True)
     tolerance = 1e-8 if training and x.size <= 4 * channels else 1e-10  # few values may lie close together
     close(y, theirs, tolerance)
     for ours, right in zip(new, their_running, strict=True):

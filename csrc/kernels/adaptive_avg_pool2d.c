@@ -1,9 +1,9 @@
 /* Adaptive average pooling:  y[i][j] = mean of x[h][w], h in floor(i*H/OH) .. ceil((i+1)*H/OH)-1, w likewise.
  *
- * Windows may overlap and differ in size by one.  Forward, the rows of a row of windows are added up first, in vectors of
- * columns; each window then adds up its part of that one row.  Backward is the mirror image: a row of shares
- * grad_y / area is spread over the columns, then added to each row of its windows, or stored where it
- * is the first to come.  A row is worked on in strips. */
+ * Windows may overlap and differ in size by one.  Forward, the rows of a row of windows are added up first, in vectors
+ * of columns; each window then adds up its part of that one row.  Backward is the mirror image: a row of shares
+ * grad_y / area is spread over the columns, then added to each row of its windows, or stored where it is the first to
+ * come.  A row is worked on in strips. */
 
 enum { FC(ADAPTIVE_STRIP) = 512 }; /* columns, a multiple of any LANES */
 
@@ -55,7 +55,8 @@ void KERNEL(adaptive_avg_pool2d_forward)(const fc_pool2d *p, const real *x, real
 }
 
 /* Row i of windows gives its shares to all of its rows of grad_x; those from `fresh` on are nobody's yet. */
-static void FC(adaptive_spread_row)(const fc_pool2d *p, const real *grad_y, ptrdiff_t i, ptrdiff_t fresh, real *grad_x) {
+static void FC(adaptive_spread_row)(const fc_pool2d *p, const real *grad_y, ptrdiff_t i, ptrdiff_t fresh,
+                                    real *grad_x) {
     real line[FC(ADAPTIVE_STRIP)];
     const ptrdiff_t top = FC(adaptive_begin)(i, p->H, p->OH), bottom = FC(adaptive_end)(i, p->H, p->OH);
     ptrdiff_t first = 0;

@@ -9,16 +9,16 @@
  *
  * Forward, the shift is an element of the channel.  Then one pass is enough: no element is further than sqrt(n - 1)
  * standard deviations from the mean of n (Samuelson's inequality), so product - sum^2 / n loses at most a factor n of
- * accuracy, a few units as a rule, however large the mean is.  Sums are of doubles for both types: differences of floats
- * are then exact, and nothing is lost at all.  Backward nothing cancels, and floats do for short pieces.
+ * accuracy, a few units as a rule, however large the mean is.  Sums are of doubles for both types: differences of
+ * floats are then exact, and nothing is lost at all.  Backward nothing cancels, and floats do for short pieces.
  *
  * Planes are added image by image, the lanes of a vector at the very end: the order depends on the shape alone.
  * Where L is 1, vectors hold neighbouring channels, else pixels of a plane. */
 
 enum { FC(WIDE) = FC_LANES_f64, FC(NORM_BLOCK) = 32 };
 
-/* The sums of a channel so far.  Forward, a plane's last pixels, fewer than a vector, are a vector that overlaps the one
- * before, with the lanes that have been counted set to 0; planes smaller than a vector are summed by themselves. */
+/* The sums of a channel so far.  Forward, a plane's last pixels, fewer than a vector, are a vector that overlaps the
+ * one before, with the lanes that have been counted set to 0; planes smaller than a vector are summed by themselves. */
 typedef struct {
     vec_f64 sum, product;
     double small_sum, small_product;
@@ -163,8 +163,8 @@ void KERNEL(batch_norm_sums)(const fc_batch_norm *p, ptrdiff_t N, ptrdiff_t C, c
     else FC(norm_sums)(p, N, C, NULL, x, shift, sum, product);
 }
 
-/* The numbers of one channel, or of LANES neighbouring ones.  The mean is the sum of two: a float cannot hold as much of
- * it as x - mean needs. */
+/* The numbers of one channel, or of LANES neighbouring ones.  The mean is the sum of two: a float cannot hold as much
+ * of it as x - mean needs. */
 typedef struct {
     vec high, low, scale, offset, grad_scale;
 } FC(norm_numbers);

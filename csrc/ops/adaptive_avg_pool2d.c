@@ -1,6 +1,6 @@
-/* Adaptive average pooling: where the windows divide the input evenly, it is an average pool with stride and window H / OH
- * and W / OW.  Forward it is computed as one; so is the gradient of a single window.  Else each thread takes whole
- * planes. */
+/* Adaptive average pooling: where the windows divide the input evenly, it is an average pool with stride and window
+ * H / OH and W / OW.  Forward it is computed as one; so is the gradient of a single window.  Else each thread takes
+ * whole planes. */
 #include "share.h"
 
 static int FC(adaptive_is_even)(const fc_pool2d *p) { return p->H % p->OH == 0 && p->W % p->OW == 0; }

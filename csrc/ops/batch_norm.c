@@ -1,14 +1,14 @@
 /* Batch normalisation: statistics, then one pass that uses them.
  *
- * A thread takes whole channels, a few at a time: as many as stay in L2 from the pass that sums to the one that applies,
- * so that memory is read once.  Where there are too few channels to be shared out, the images are cut into chunks, each
+ * A thread takes whole channels, a few at a time: as many as stay in L2 from the pass that sums to the one that
+ * applies, so that memory is read once.  Where there are too few channels to be shared out, the images are cut into chunks, each
  * with sums of its own, which are added up in order: that the chunks depend on the shape alone makes the bits do so. */
 #include "share.h"
 
 enum {
-    FC(NORM_ROWS) = 5,                 /* coefficients a channel; see kernels/batch_norm.c */
-    FC(NORM_GROUP_BYTES) = 512 << 10,  /* about half of L2 */
-    FC(NORM_FEW) = 16,                 /* channels that are too few, and chunks then */
+    FC(NORM_ROWS) = 5,                /* coefficients a channel; see kernels/batch_norm.c */
+    FC(NORM_GROUP_BYTES) = 512 << 10, /* about half of L2 */
+    FC(NORM_FEW) = 16,                /* channels that are too few, and chunks then */
 };
 
 /* Scratch: shift (C), sums (chunks x C each), coefficients (NORM_ROWS x C). */

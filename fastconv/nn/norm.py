@@ -1,4 +1,4 @@
-"""`BatchNorm1d` and `BatchNorm2d`: each channel to mean 0 and variance 1 over the batch, then a learned scale and shift."""
+"""`BatchNorm1d` and `BatchNorm2d`: each channel to mean 0 and variance 1 over the batch, then a learned affine map."""
 
 from __future__ import annotations
 
@@ -132,11 +132,11 @@ class BatchNorm2d(Module):
             self._saved = None
             by_batch = self.running_mean is None and self.running_var is None
             return batch_norm(x, self.running_mean, self.running_var, weight, bias, by_batch, eps=self.eps)
-        tracked = self.track_running_stats and self.num_batches_tracked is not None
+        count = self.num_batches_tracked if self.track_running_stats else None
         y, mean, inv_std, new_mean, new_var = batch_norm(
             x,
-            self.running_mean if tracked else None,
-            self.running_var if tracked else None,
+            self.running_mean if count is not None else None,
+            self.running_var if count is not None else None,
             weight,
             bias,
             True,
@@ -144,9 +144,9 @@ class BatchNorm2d(Module):
             self.eps,
             return_stats=True,
         )
-        if tracked:
+        if count is not None:
             self.running_mean, self.running_var = new_mean, new_var
-            self.num_batches_tracked = np.asarray(self.num_batches_tracked + 1)
+            self.num_batches_tracked = np.asarray(count + 1)
         self._keep(x, mean, inv_std)
         return y
 

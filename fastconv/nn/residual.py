@@ -1,7 +1,8 @@
 """Residual networks: blocks whose input also goes past their layers, and is added to what comes out.
 
-The names of layers, and so those of `state_dict`, are torchvision's: 'layer1.0.conv1.weight' and so on.  Each ReLU is an
-object of its own here, as a layer keeps what its backward needs; ReLU has no parameters, so that names stay the same.
+The names of layers, and so those of `state_dict`, are torchvision's: 'layer1.0.conv1.weight' and so on.  Each ReLU is
+an object of its own here, as a layer keeps what its backward needs; ReLU has no parameters, so that names stay the
+same.
 """
 
 from __future__ import annotations
@@ -94,15 +95,18 @@ class BasicBlock(Module):
 
     def backward(self, grad_y: Array, *, need_grad_x: bool = True) -> Array | None:
         self._kept()
-        grad: Any = self.relu2.backward(grad_y)  # of both summands; never None, as it was asked for
-        inner: Any = self.conv2.backward(self.bn2.backward(grad))
-        inner = self.conv1.backward(self.bn1.backward(self.relu1.backward(inner)), need_grad_x=need_grad_x)
-        shortcut = grad if self.downsample is None else self.downsample.backward(grad, need_grad_x=need_grad_x)
-        return np.add(inner, shortcut, out=inner) if need_grad_x else None
+        both: Any = self.relu2.backward(grad_y)  # the gradient of either summand
+        grad: Any = both  # Any: a layer whose grad_x is wanted does not return None
+        for layer in (self.bn2, self.conv2, self.relu1, self.bn1):
+            grad = layer.backward(grad)
+        grad = self.conv1.backward(grad, need_grad_x=need_grad_x)
+        if self.downsample is not None:
+            both = self.downsample.backward(both, need_grad_x=need_grad_x)
+        return np.add(grad, both, out=grad) if need_grad_x else None
 
 
 class ResNet(Module):
-    """A residual network of basic blocks for small images: a 3x3 convolution, stages of blocks, the mean of each channel.
+    """A residual network for small images: a 3x3 convolution, stages of basic blocks, the mean of each channel.
 
     From one stage to the next, height and width are halved; the layers have torchvision's names, up to `layer4`.
 
@@ -135,7 +139,7 @@ class ResNet(Module):
     >>> model(np.ones((2, 1, 28, 28), np.float32)).shape
     (2, 10)
     >>> sum(parameter.size for parameter in model.parameters())
-    5210
+    5122
     >>> list(model.state_dict())[6:8]
     ['layer1.0.conv1.weight', 'layer1.0.bn1.weight']
     """

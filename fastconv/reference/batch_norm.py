@@ -53,7 +53,9 @@ def batch_norm(
             raise ValueError("one value per channel has no variance")
         mean, var = values.mean(_others(x)), values.var(_others(x))
         averages = [(running_mean, mean), (running_var, var * n / (n - 1))]
-        new = [r if r is None else cast((1 - momentum) * r.astype(mean.dtype) + momentum * b, x.dtype) for r, b in averages]
+        new = [
+            r if r is None else cast((1 - momentum) * r.astype(mean.dtype) + momentum * b, x.dtype) for r, b in averages
+        ]
     elif running_mean is None or running_var is None:
         raise ValueError("without training, running_mean and running_var are needed")
     else:
