@@ -112,13 +112,16 @@ def save_weights(path: PathLike, state: Mapping[str, Array], metadata: Mapping[s
     Raises
     ------
     ValueError
-        If the path ends otherwise, or a name is one that the format cannot hold.
+        If the path ends otherwise, a name is one that the format cannot hold, or an array is not of float32, float64 or
+        int64, which `load_weights` would refuse.
     ImportError
         For .safetensors where that package is not installed.
     OSError
         If the file cannot be written.
     """
-    arrays = {name: np.ascontiguousarray(array) for name, array in state.items()}
+    arrays = {name: np.asarray(array, order="C") for name, array in state.items()}
+    for name, array in arrays.items():
+        _check_dtype(path, name, array.dtype)
     text = dict(metadata or {})
     if _suffix(path) == ".safetensors":
         data = _safetensors(path).numpy.save(arrays, metadata=text)
@@ -139,7 +142,7 @@ def load_weights(path: PathLike) -> tuple[dict[str, Array], dict[str, str]]:
 
     Returns
     -------
-    state : dict of str to ndarray, float32 or float64
+    state : dict of str to ndarray, float32, float64 or int64
     metadata : dict of str to str
 
     Raises
@@ -184,7 +187,7 @@ def _load_safetensors(path: PathLike) -> tuple[dict[str, Array], dict[str, str]]
     except (safetensors.SafetensorError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{os.fspath(path)}: the file is damaged, or no safetensors file ({error})") from None
     for name, array in state.items():
-        _check_floats(path, name, array.dtype)
+        _check_dtype(path, name, array.dtype)
     return state, metadata
 
 
@@ -226,7 +229,7 @@ def _entry(path: PathLike, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, nam
     read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
     shape, fortran, kind = read_header(stream)
     if dtype is None:
-        _check_floats(path, name, kind)
+        _check_dtype(path, name, kind)
     elif kind != dtype:
         raise ValueError(f"{name} is {kind}, expected {np.dtype(dtype)}")
     if any(extent < 0 for extent in shape) or prod(shape) * kind.itemsize != len(data) - stream.tell():
@@ -242,9 +245,10 @@ def _metadata(array: Array) -> dict[str, str]:
     return found
 
 
-def _check_floats(path: PathLike, name: str, dtype: np.dtype[Any]) -> None:
-    if dtype.kind != "f" or dtype.itemsize not in (4, 8):
-        raise ValueError(f"{os.fspath(path)}: {name} is {dtype}, expected float32 or float64")
+def _check_dtype(path: PathLike, name: str, dtype: np.dtype[Any]) -> None:
+    """Weights are floats; what a layer counts (`num_batches_tracked` of batch norm) is int64."""
+    if (dtype.kind, dtype.itemsize) not in (("f", 4), ("f", 8), ("i", 8)):
+        raise ValueError(f"{os.fspath(path)}: {name} is {dtype}, expected float32, float64 or int64")
 
 
 # -- a model and what it is --------------------------------------------------------------------------------------------
@@ -299,10 +303,10 @@ def load_model(path: PathLike) -> tuple[nn.Sequential, ModelInfo]:
     state, metadata = load_weights(path)
     try:
         info = _info(metadata)
-        dtypes = {array.dtype for array in state.values()}
+        dtypes = {array.dtype for array in state.values() if array.dtype.kind == "f"}
         model = models.build(info.net, rng=0, dtype=np.float64 if dtypes == {np.dtype(np.float64)} else np.float32)
         model.load_state_dict(state)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise ValueError(f"{os.fspath(path)}: {error}") from None
     return model.eval(), info
 
