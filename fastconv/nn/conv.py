@@ -214,8 +214,8 @@ class ConvTranspose2d(Module):
         kind = float_dtype(op, dtype)
         shape = (self.in_channels, self.out_channels // self.groups, *self.kernel_size)
         check.fits(op, "weight", shape)
-        self.weight = Parameter(np.empty(shape, kind))
-        self.bias = Parameter(np.empty(self.out_channels, kind)) if check.flag(op, "bias", bias) else None
+        self.weight = Parameter.empty(shape, kind)
+        self.bias = Parameter.empty((self.out_channels,), kind) if check.flag(op, "bias", bias) else None
         self.reset_parameters(rng)
 
     def reset_parameters(self, rng: np.random.Generator | None = None) -> None:
