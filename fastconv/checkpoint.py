@@ -19,6 +19,7 @@ import re
 import stat
 import time
 import zipfile
+from collections import deque
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import FunctionType, ModuleType
@@ -28,6 +29,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from fastconv import _validation as check
+from fastconv.nn import Module
 from fastconv.serialization import METADATA, PathLike, atomic_write, read_npz
 
 __all__ = ["VERSION", "Checkpoint", "generators", "load_checkpoint", "save_checkpoint", "states", "with_states"]
@@ -164,14 +166,15 @@ def _encode(value: Any, name: str, arrays: dict[str, Any]) -> Any:
             name += "'"
         arrays[name] = np.asarray(value, order="C")
         return {"$array": name}
+    prefix = f"{name}/" if name else ""
     if isinstance(value, Mapping):
-        if all(isinstance(key, str) and not key.startswith("$") for key in value):
-            return {key: _encode(item, f"{name}/{key}" if name else key, arrays) for key, item in value.items()}
-        pairs = [[key, item] for key, item in value.items()]
-        return {"$items": [_encode(pair, f"{name}/{i}", arrays) for i, pair in enumerate(pairs)]}
+        items = {key: _encode(item, f"{prefix}{key}", arrays) for key, item in value.items()}
+        if all(isinstance(key, str) and not key.startswith("$") for key in items):
+            return items
+        return {"$items": [[_encode(key, f"{prefix}keys", arrays), item] for key, item in items.items()]}
     if isinstance(value, list | tuple):
-        items = [_encode(item, f"{name}/{i}" if name else str(i), arrays) for i, item in enumerate(value)]
-        return {"$tuple": items} if isinstance(value, tuple) else items
+        parts = [_encode(item, f"{prefix}{i}", arrays) for i, item in enumerate(value)]
+        return {"$tuple": parts} if isinstance(value, tuple) else parts
     raise TypeError(f"save_checkpoint: {name} is {check.describe(value)}, which a checkpoint cannot hold")
 
 
@@ -212,24 +215,30 @@ def generators(thing: object) -> dict[str, np.random.Generator]:
     """
     found: dict[str, np.random.Generator] = {}
     seen: set[int] = set()
-    left: list[tuple[str, Any]] = [("", thing)]
-    while left:
-        path, value = left.pop()
-        if isinstance(value, np.random.Generator):
-            found[path] = value  # one that is held in two places comes twice: both get the same state
-            continue
+    left: deque[tuple[str, Any]] = deque([("", thing)])
+    while left:  # breadth first: what is reached in two ways has the shorter path, and each generator comes once
+        path, value = left.popleft()
         if id(value) in seen or isinstance(value, type | FunctionType | ModuleType | np.ndarray | str | int | float):
             continue
         seen.add(id(value))
-        items: Iterable[tuple[Any, Any]]
-        if isinstance(value, dict):
-            items = value.items()
-        elif isinstance(value, list | tuple):
-            items = enumerate(value)
+        if isinstance(value, np.random.Generator):
+            found[path] = value
         else:
-            items = getattr(value, "__dict__", {}).items()
-        left += [(f"{path}.{name}" if path else str(name), item) for name, item in items]
+            left += [(f"{path}.{name}" if path else str(name), item) for name, item in _parts(value)]
     return found
+
+
+def _parts(value: Any) -> Iterable[tuple[Any, Any]]:
+    """What an object holds, by name."""
+    if isinstance(value, dict):
+        return value.items()
+    if isinstance(value, list | tuple):
+        return enumerate(value)
+    attributes = getattr(value, "__dict__", {}).items()
+    if isinstance(value, Module):  # its children by their own names, and not what it keeps for the next call
+        own = [(name, item) for name, item in attributes if name[0] != "_" or isinstance(item, np.random.Generator)]
+        return [*value.named_children(), *own]
+    return attributes
 
 
 def states(found: Mapping[str, np.random.Generator]) -> dict[str, Any]:

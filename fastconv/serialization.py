@@ -248,7 +248,7 @@ def _load_npz(path: PathLike) -> tuple[dict[str, Array], dict[str, str]]:
     with open(path, "rb") as raw:
         try:
             state, text = read_npz(raw, _check_floats)
-            return state, _metadata(text)
+            return state, _metadata(text) if text else {}
         except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
             raise ValueError(f"{os.fspath(path)}: the file is damaged, or no .npz file of weights ({error})") from None
 
@@ -269,7 +269,7 @@ def read_npz(
     Returns
     -------
     state : dict of str to ndarray
-    metadata : bytes
+    metadata : bytes, empty where there is none
 
     Raises
     ------
@@ -277,7 +277,7 @@ def read_npz(
         If the file is not what it should be.
     """
     state: dict[str, Array] = {}
-    metadata = b"{}"
+    metadata = b""
     size = os.fstat(raw.fileno()).st_size
     with zipfile.ZipFile(raw) as archive:
         if sum(entry.file_size for entry in archive.infolist()) > size:  # entries may overlap: one by one is not enough

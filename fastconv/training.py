@@ -201,6 +201,7 @@ class Trainer:
         self.stop = False
         self._fit: _Fit | None = None  # while it runs
         self._resume: dict[str, Any] | None = None  # the fit that a checkpoint was written in, until it goes on
+        self._file = ""  # that it was read from
 
     def fit(
         self,
@@ -261,7 +262,10 @@ class Trainer:
         fit = _Fit(batches, _kind(batches), generators({"train": batches, "validation": validation}), checkpoint)
         resumed = self._resume is not None
         if self._resume is not None:
-            _go_on(fit, self._resume, epochs)
+            try:
+                _go_on(fit, self._resume, epochs, len(self.history))
+            except check.ShapeError as error:
+                raise check.ShapeError(f"{self._file}: {error}" if self._file else str(error)) from None
             self._resume = None
         self._fit = fit
         self.stop = False
@@ -279,6 +283,7 @@ class Trainer:
                     callback.on_fit_begin(self)
                 if checkpoint is not None and not resumed:
                     self._save(fit)
+                finished = resumed and (fit.stopped or fit.done == epochs)
                 while fit.done < epochs and not fit.stopped:
                     entry = self._epoch(fit, validation, progress)
                     if entry is None:
@@ -290,8 +295,8 @@ class Trainer:
                     fit.stopped = self.stop
                     self._between(fit)
                 self._between(fit)
-                if checkpoint is not None:
-                    self._try_to_save(fit)
+                if checkpoint is not None and not finished:
+                    self._try_to_save(fit, "the weights are in memory only")
         finally:
             self._fit = None
             progress.close()
@@ -383,6 +388,7 @@ class Trainer:
             callback.load_state_dict(kept)
         self.history = _history(state["history"])
         self._resume = None if state["fit"] is None else dict(state["fit"])
+        self._file = ""
 
     def _kinds(self) -> dict[str, Any]:
         """What the state is of, beside the names and shapes that it has itself."""
@@ -422,6 +428,7 @@ class Trainer:
             self.load_state_dict(found["trainer"])
         except check.ShapeError as error:
             raise check.ShapeError(f"{os.fspath(path)}: {error}") from None
+        self._file = os.fspath(path)
         run: dict[str, Any] = found["run"]
         return run
 
@@ -436,19 +443,17 @@ class Trainer:
         fit.checkpoint.save(self.state_dict())
         fit.saved = _where(fit, len(self.history))
 
-    def _try_to_save(self, fit: _Fit) -> OSError | None:
-        """The same where a run should not be lost because it cannot be saved; why it could not."""
+    def _try_to_save(self, fit: _Fit, so: str = "training goes on") -> None:
+        """The same where a run should not be lost because it cannot be saved."""
         try:
             self._save(fit)
         except OSError as error:
             warnings.warn(
-                f"{error.filename or fit.checkpoint}: the checkpoint could not be written ({error.strerror or error}); "
-                "the one before it is still there, and training goes on",
+                f"{error.filename}: the checkpoint could not be written ({error.strerror or error}); "
+                f"the one before it is still there, and {so}",
                 RuntimeWarning,
                 stacklevel=3,
             )
-            return error
-        return None
 
     def _between(self, fit: _Fit, step: bool = False) -> None:
         """Between two steps or epochs: leave if asked to, and save if it is time."""
@@ -528,8 +533,8 @@ class Trainer:
     def _diverged(self, what: str, where: str) -> TrainingDiverged:
         fit = self._fit
         kept = ""
-        if fit is not None and fit.checkpoint is not None and fit.saved:
-            kept = f"; {fit.checkpoint.path} holds the run as it was at {fit.saved}"
+        if fit is not None and fit.checkpoint is not None and fit.checkpoint.path.exists():
+            kept = f"; {fit.checkpoint.path} holds the run as it was at {fit.saved or 'an earlier step'}"
         return TrainingDiverged(
             f"{what} in epoch {len(self.history) + 1}, {where}: training has diverged; "
             f"try a learning rate below {self.optimizer.lr:g}{kept}"
@@ -641,7 +646,7 @@ def _fit_state(fit: _Fit) -> dict[str, Any]:
     }
 
 
-def _go_on(fit: _Fit, saved: Mapping[str, Any], epochs: int) -> None:
+def _go_on(fit: _Fit, saved: Mapping[str, Any], epochs: int, in_history: int) -> None:
     """Set a fit to where a saved one was; nothing is changed unless all fits."""
     op = "Trainer.fit"
     try:
@@ -650,12 +655,18 @@ def _go_on(fit: _Fit, saved: Mapping[str, Any], epochs: int) -> None:
             raise check.ShapeError(f"{op}: the saved run had batches of {_describe(kind)}, got {_describe(fit.kind)}")
         done = _count("done", done)
         stopped = check.flag(op, "stopped", saved["stopped"])
+        if done > in_history or (stopped and not done):
+            raise check.ShapeError(
+                f"{op}: the saved run has done {done} epochs, of which its history knows {in_history}"
+            )
         if position is not None:
             position = _position(fit, position)
         if epochs < done + (position is not None):
             raise check.ShapeError(f"{op}: the saved run is in epoch {done + 1} already; got epochs={epochs}")
         with_states(fit.generators, saved["generators"], f"{op}: the batches")
-    except (KeyError, TypeError, AttributeError, OverflowError) as error:
+    except check.ShapeError:
+        raise
+    except (KeyError, IndexError, TypeError, AttributeError, OverflowError, ValueError) as error:
         raise check.ShapeError(f"{op}: the saved run is damaged ({error!r:.200})") from None
     fit.done, fit.stopped, fit.position = done, stopped, position
 
@@ -673,6 +684,8 @@ def _position(fit: _Fit, saved: Mapping[str, Any]) -> _Position:
             raise check.ShapeError("Trainer.fit: the saved order of the images has positions that there are not")
         if counts["step"] > len(batches):
             raise check.ShapeError(f"Trainer.fit: the saved run was at batch {counts['step']} of {len(batches)}")
+    elif not isinstance(begin, dict):
+        raise check.ShapeError("Trainer.fit: the saved run does not say how its epoch began")
     total, seconds = float(saved["total"]), float(saved["seconds"])
     return _Position(order, begin, **counts, total=total, seconds=seconds)
 

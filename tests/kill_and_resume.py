@@ -148,7 +148,9 @@ class Killer:
                 self.check(process.poll() is None, process)
             begin = time.perf_counter()
             self.check(process.wait() == 0, process)
-            self.expected[key] = (time.perf_counter() - begin, *self.result("undisturbed"))
+            seconds = time.perf_counter() - begin
+            process.communicate()
+            self.expected[key] = (seconds, *self.result("undisturbed"))
         return self.expected[key]
 
     def result(self, name: str) -> tuple[dict, list]:

@@ -160,6 +160,8 @@ class _Run:
             _resume.compare(path, self.saved["run"], run)
             trainer.restore(self.saved, path)
             self.saved = None  # its arrays are of no more use
+            if not all(isinstance(entry.get("validation_accuracy"), int | float) for entry in trainer.history):
+                raise ValueError(f"{path}: its history is damaged")
             if not self.args.quiet:
                 print(f"fastconv: going on from {path}, {count(len(trainer.history), 'epoch')} done", file=sys.stderr)
         steps, seconds = every or (None, None)
