@@ -15,11 +15,12 @@ import copy
 import itertools
 import math
 import os
+import signal
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
 
@@ -293,8 +294,10 @@ class Trainer:
                     for callback in self.callbacks:
                         callback.on_epoch_end(self, entry)
                     fit.stopped = self.stop
-                    self._between(fit)
-                self._between(fit)
+                    if fit.interrupts.number is not None:
+                        break
+                if fit.interrupts.number is not None:
+                    self._leave(fit)
                 if checkpoint is not None and not finished:
                     self._try_to_save(fit, "the weights are in memory only")
         finally:
@@ -455,19 +458,16 @@ class Trainer:
                 stacklevel=3,
             )
 
-    def _between(self, fit: _Fit, step: bool = False) -> None:
-        """Between two steps or epochs: leave if asked to, and save if it is time."""
-        if fit.interrupts.number is not None:
-            error = leaving(fit.interrupts.number)
-            if fit.checkpoint is not None:
-                try:
-                    self._save(fit)
-                    error.checkpoint = fit.checkpoint.path
-                except OSError as problem:
-                    error.problem = problem
-            raise error
-        if step and fit.checkpoint is not None and fit.checkpoint.due():
-            self._try_to_save(fit)
+    def _leave(self, fit: _Fit) -> NoReturn:
+        """After a signal, between two steps or epochs: save, and end what runs."""
+        error = leaving(fit.interrupts.number or signal.SIGINT)
+        if fit.checkpoint is not None:
+            try:
+                self._save(fit)
+                error.checkpoint = fit.checkpoint.path
+            except OSError as problem:
+                error.problem = problem
+        raise error
 
     # -- one epoch -----------------------------------------------------------------------------------------------------
 
@@ -490,7 +490,7 @@ class Trainer:
             measured = self.evaluate(itertools.takewhile(lambda _: fit.interrupts.number is None, validation))
             if fit.interrupts.number is not None:  # a resumed run measures again, from the beginning
                 with_states(everything, before, "the run")
-                self._between(fit)
+                self._leave(fit)
             if not math.isfinite(measured["loss"]):
                 raise self._diverged(f"the loss became {measured['loss']}", "on the validation data")
             entry |= {f"validation_{name}": value for name, value in measured.items()}
@@ -501,6 +501,7 @@ class Trainer:
         """The sums of an epoch; None if it was stopped on the way."""
         model, loss, optimizer, schedule = self.model, self.loss, self.optimizer, self.schedule
         callbacks = [c for c in self.callbacks if type(c).on_step_end is not Callback.on_step_end]
+        checkpoint, interrupts = fit.checkpoint, fit.interrupts
         batches, position = _begin_or_go_on(fit)
         begin = time.perf_counter() - position.seconds
         for x, y in batches:
@@ -524,7 +525,10 @@ class Trainer:
                 callback.on_step_end(self, value)
             if self.stop:
                 return None
-            self._between(fit, step=True)
+            if interrupts.number is not None:
+                self._leave(fit)
+            if checkpoint is not None and checkpoint.due():
+                self._try_to_save(fit)
         if not position.images:
             raise ValueError("Trainer.fit: there are no training images")
         position.seconds = time.perf_counter() - begin
