@@ -76,7 +76,7 @@ __all__ = [
     "threads",
 ]
 
-_SUBMODULES = ("data", "models", "nn", "optim", "reference", "schedules", "serialization", "training")
+_SUBMODULES = ("checkpoint", "data", "models", "nn", "optim", "reference", "schedules", "serialization", "training")
 
 
 def __getattr__(name: str) -> Any:
