@@ -116,7 +116,7 @@ __all__ = [
     "unfold_backward",
 ]
 
-_SUBMODULES = ("data", "models", "nn", "optim", "reference", "schedules", "serialization", "training")
+_SUBMODULES = ("checkpoint", "data", "models", "nn", "optim", "reference", "schedules", "serialization", "training")
 
 
 def __getattr__(name: str) -> Any:
