@@ -46,7 +46,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from fastconv import _validation as check
-from fastconv._kernels import empty
+from fastconv._memory import aligned_empty
 from fastconv._validation import ShapeError, describe, integer
 
 Array: TypeAlias = NDArray[Any]
@@ -72,7 +72,7 @@ class Parameter:
     @classmethod
     def empty(cls, shape: tuple[int, ...], dtype: DTypeLike) -> Parameter:
         """A parameter with no values yet, which begins on a cache line: read a tenth faster than elsewhere."""
-        return cls(empty(shape, np.dtype(dtype)))
+        return cls(aligned_empty(shape, np.dtype(dtype)))
 
     @property
     def shape(self) -> tuple[int, ...]:
