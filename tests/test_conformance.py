@@ -3,9 +3,10 @@
 Each row runs for the ops (every instruction set, both dtypes) and for the naive reference; rows of refusals for the
 ops alone, as the reference checks little.  Arrays are written as nested lists; `image` adds batch and channel.
 
-Here are the rows of convolution, pools and linear layers.  One file a family has the others, which are read in the
-same way: test_conformance_spatial.py (transposed convolution, unfold, fold), test_conformance_norm.py and test_conformance_statistics.py (adaptive pools,
-batch norm) and test_conformance_elements.py and test_conformance_activations.py (activations, losses).
+Here are the rows of convolution, pools and linear layers.  The other families have files of their own, which are read
+in the same way: test_conformance_spatial.py (transposed convolution, unfold, fold), test_conformance_norm.py and
+test_conformance_statistics.py (adaptive pools, batch norm), test_conformance_elements.py and
+test_conformance_activations.py (activations, losses).
 """
 
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""More of the semantics of activations and losses: the ends of their ranges, ignored rows, weights; see test_conformance.py."""
+"""More rows for activations and losses: ends of ranges, ignored rows, weights; see test_conformance.py."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""More of the semantics of adaptive pools and batch norm, over chosen numbers; test_conformance.py says how it is read."""
+"""More rows for adaptive pools and batch norm, over chosen numbers; test_conformance.py says how it is read."""
 
 import numpy as np
 import pytest
