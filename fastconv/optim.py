@@ -414,14 +414,15 @@ class Adam(Optimizer):
         if group["amsgrad"] and "max_exp_avg_sq" not in state:
             state["max_exp_avg_sq"] = _zeros(data)
         state["step"] += 1
+        beta1, beta2 = group["betas"]
         _kernels.adam_step(
             data,
             grad,
             state["exp_avg"],
             state["exp_avg_sq"],
             group["lr"],
-            group["betas"][0],
-            group["betas"][1],
+            beta1,
+            beta2,
             group["eps"],
             group["weight_decay"],
             self.decoupled,
