@@ -44,8 +44,10 @@ static FC(tap_plan) FC(plan_tap_sums)(const fc_conv2d *p) {
     if (f.ring > p->OH) f.step = f.ring = p->OH;
     f.z_plane = (f.ring * p->OW + 15) / 16 * 16;
     if (f.z_plane / 16 % 2 == 0) f.z_plane += 16;
+    const ptrdiff_t cols = (p->W + p->stride_w - 1) / p->stride_w;
     f.margin = ((p->S - 1) * p->dilation_w + p->pad_left + p->stride_w) / p->stride_w + 2 * lanes;
-    f.vectors = ((p->W + p->stride_w - 1) / p->stride_w + lanes - 1) / lanes;
+    if (cols > p->OW) f.margin += cols - p->OW; /* of a transposed convolution, as many as it likes */
+    f.vectors = (cols + lanes - 1) / lanes;
     f.z_size = (size_t)(Q * f.z_plane + 2 * f.margin);
     f.line = p->stride_w > 1 ? (size_t)(p->stride_w * f.vectors * lanes) : 0;
     fc_arena arena = {NULL, 0};
