@@ -94,6 +94,28 @@ OVERFLOWS: dict[str, Callable[[], Any]] = {
     "cross_entropy": lambda: ops.cross_entropy(wide(2, 2**58), np.zeros(2, np.int64)),
     "dropout": lambda: ops.dropout(wide(A, A)),
     "dropout2d": lambda: ops.dropout2d(wide(1, 1, A, A)),
+    "conv_transpose2d, y by stride": lambda: ops.conv_transpose2d(ones(1, 1, 2, 2), ones(1, 1, 1, 1), stride=A),
+    "conv_transpose2d, stride wraps": lambda: ops.conv_transpose2d(
+        ones(1, 1, 2, 2), ones(1, 1, 1, 1), stride=2**64 + 1
+    ),
+    "conv_transpose2d, 64 bits": lambda: ops.conv_transpose2d(ones(1, 1, 2, 2), ones(1, 1, 2, 2), dilation=2**63),
+    "conv_transpose2d, padding": lambda: ops.conv_transpose2d(ones(1, 1, 2, 2), ones(1, 1, 1, 1), padding=2**63),
+    "unfold": lambda: ops.unfold(ones(1, 1, 2, 2), 2, padding=A // 2),
+    "unfold, kernel wraps": lambda: ops.unfold(ones(1, 1, 2, 2), 2**64 + 1),
+    "unfold, product wraps": lambda: ops.unfold(ones(1, 1, 2, 2), 2**32, padding=2**32),
+    "fold": lambda: ops.fold(ones(1, 1, 1), 2**32 + 1, 2**32 + 1),
+    "fold, stride": lambda: ops.fold(ones(1, 1, 1), A, 1, stride=2 * A),
+    "unfold_backward": lambda: ops.unfold_backward(ones(1, 1, 1), (1, 1, A, A), 1, stride=2 * A),
+    "adaptive_avg_pool2d": lambda: ops.adaptive_avg_pool2d(ones(1, 1, 2, 2), A),
+    "adaptive_avg_pool2d, 64 bits": lambda: ops.adaptive_avg_pool2d(ones(1, 1, 2, 2), 2**32),
+    "adaptive_avg_pool2d, wraps": lambda: ops.adaptive_avg_pool2d(ones(1, 1, 2, 2), 2**64 + 1),
+    "adaptive_avg_pool2d_backward": lambda: ops.adaptive_avg_pool2d_backward(ones(1, 1, 1, 1), (1, 1, A, A)),
+    "batch_norm": lambda: ops.batch_norm(wide(1, 1, A, A), None, None, training=True),
+    "leaky_relu": lambda: ops.leaky_relu(wide(A, A)),
+    "sigmoid": lambda: ops.sigmoid(wide(A, A)),
+    "tanh": lambda: ops.tanh(wide(2**31, 2**29)),
+    "mse_loss": lambda: ops.mse_loss(wide(A, A), wide(A, A)),
+    "nll_loss": lambda: ops.nll_loss(wide(2, 2**58), np.zeros(2, np.int64)),
 }
 
 
@@ -178,6 +200,23 @@ EMPTY: list[tuple[str, tuple[Any, ...], dict[str, Any], list[tuple[int, ...]]]] 
     ("log_softmax_backward", (ones(5, 0), ones(5, 0)), {}, [(5, 0)]),
     ("cross_entropy", (ones(0, 5), np.zeros(0, np.int64)), {"reduction": "none"}, [(0,)]),
     ("cross_entropy_backward", (ones(0, 5), np.zeros(0, np.int64)), {"reduction": "sum"}, [(0, 5)]),
+    ("conv_transpose2d", (none, ones(3, 5, 3, 3)), {}, [(0, 5, 6, 6)]),
+    ("conv_transpose2d_backward", (ones(0, 5, 6, 6), none, ones(3, 5, 3, 3)), {}, [none.shape, (3, 5, 3, 3), (5,)]),
+    ("unfold", (none, 2), {}, [(0, 12, 9)]),
+    ("unfold_backward", (ones(0, 12, 9), (0, 3, 4, 4), 2), {}, [none.shape]),
+    ("fold", (ones(0, 12, 9), 4, 2), {}, [none.shape]),
+    ("fold_backward", (none, 2), {}, [(0, 12, 9)]),
+    ("adaptive_avg_pool2d", (none, 3), {}, [(0, 3, 3, 3)]),
+    ("adaptive_avg_pool2d_backward", (none[:, :, :3, :3], (0, 3, 4, 4)), {}, [none.shape]),
+    ("batch_norm", (none, np.zeros(3, np.float32), ones(3)), {}, [none.shape]),
+    ("batch_norm_backward", (none, none, np.zeros(3), np.ones(3)), {}, [none.shape, (3,), (3,)]),
+    *((name, (none,), {}, [none.shape]) for name in ("leaky_relu", "sigmoid", "tanh")),
+    *((f"{name}_backward", (none, none), {}, [none.shape]) for name in ("leaky_relu", "sigmoid", "tanh")),
+    ("mse_loss", (none, none, "none"), {}, [none.shape]),
+    ("mse_loss", (none, none, "sum"), {}, [()]),
+    ("mse_loss_backward", (none, none, "sum"), {}, [none.shape]),
+    ("nll_loss", (ones(0, 5), np.zeros(0, np.int64)), {"reduction": "none"}, [(0,)]),
+    ("nll_loss_backward", (ones(0, 5), np.zeros(0, np.int64)), {"reduction": "sum"}, [(0, 5)]),
     ("dropout", (none,), {"return_mask": True}, [none.shape] * 2),
     ("dropout_backward", (none, mask_none), {}, [none.shape]),
     ("dropout2d", (none,), {"return_mask": True}, [none.shape, (0, 3)]),
@@ -207,6 +246,24 @@ SINGLE: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
     ("cross_entropy", (ones(1, 1), np.zeros(1, np.int64)), {}),
     ("cross_entropy", (ones(1), 0), {}),
     ("cross_entropy_backward", (ones(1, 1), np.zeros(1, np.int64)), {}),
+    ("conv_transpose2d", (one, one), {}),
+    ("conv_transpose2d", (one, ones(1, 1, 3, 3)), {"padding": 1}),
+    ("conv_transpose2d_backward", (one, one, one), {}),
+    ("unfold", (one, 1), {}),
+    ("unfold_backward", (ones(1, 1, 1), (1, 1, 1, 1), 1), {}),
+    ("fold", (ones(1, 1, 1), 1, 1), {}),
+    ("fold_backward", (one, 1), {}),
+    ("adaptive_avg_pool2d", (one, 1), {}),
+    ("adaptive_avg_pool2d", (one, 3), {}),
+    ("adaptive_avg_pool2d_backward", (one, (1, 1, 1, 1)), {}),
+    ("batch_norm", (one, np.zeros(1, np.float32), ones(1)), {}),
+    ("batch_norm_backward", (one, one, np.zeros(1), np.ones(1)), {}),
+    *((name, (one,), {}) for name in ("leaky_relu", "sigmoid", "tanh")),
+    *((f"{name}_backward", (one, one / 4), {}) for name in ("leaky_relu", "sigmoid", "tanh")),
+    ("mse_loss", (one, one * 2), {}),
+    ("mse_loss_backward", (one, one * 2), {}),
+    ("nll_loss", (ones(1, 1), np.zeros(1, np.int64)), {}),
+    ("nll_loss_backward", (ones(1, 1), np.zeros(1, np.int64)), {}),
     ("dropout", (one, 0.0), {}),
     ("dropout_backward", (one, np.ones((1, 1, 1, 1), np.uint8)), {}),
     ("dropout2d", (one, 0.0), {}),
@@ -265,7 +322,7 @@ def test_indices_out_of_range(wrong: int, place: str, isa: str, threads: int, dt
 def test_targets_out_of_range(wrong: int, isa: str, dtype: np.dtype) -> None:
     x, target = np.ones((3000, 5), dtype), np.zeros(3000, np.int64)
     target[2777] = wrong
-    for op in (ops.cross_entropy, ops.cross_entropy_backward):
+    for op in (ops.cross_entropy, ops.cross_entropy_backward, ops.nll_loss, ops.nll_loss_backward):
         with pytest.raises(ShapeError, match=rf"target must be in 0 \.\. 4.*got {wrong}$"):
             op(x, target)
 
@@ -319,6 +376,8 @@ RACES = {
             target[:] = right
         def call():
             fastconv.cross_entropy_backward(x, target)
+            fastconv.nll_loss_backward(x, target)
+            assert np.isfinite(fastconv.nll_loss(x, target))
             return fastconv.cross_entropy(x, target)
         race(call, write, fastconv.ShapeError, 150)
         expected = fastconv.cross_entropy(x, right)

@@ -221,6 +221,75 @@ for _name in POOLS:
         return calls
 
 
+# -- transposed convolution, unfold, adaptive pools, batch norm --------------------------------------------------------
+
+TRANSPOSED: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {
+    "transposed 2x2": ((5, 64, 14, 14), (64, 40, 2, 2), {"stride": 2}),
+    "transposed 3x3": ((5, 32, 16, 16), (32, 34, 3, 3), {"padding": 1}),
+    "transposed strided": (
+        (4, 48, 13, 14),
+        (48, 24, 3, 3),
+        {"stride": 2, "padding": 1, "output_padding": 1, "groups": 2},
+    ),
+    "transposed dilated": ((4, 16, 20, 20), (16, 20, 3, 4), {"stride": (1, 2), "dilation": (2, 1)}),
+}
+for _name in TRANSPOSED:
+
+    @row(_name)
+    def _(dtype: np.dtype, name: str = _name) -> Callable[[], Results]:
+        x_shape, w_shape, options = TRANSPOSED[name]
+        x, weight = normal(x_shape, dtype, 1), normal(w_shape, dtype, 2)
+        bias = normal(w_shape[1] * options.get("groups", 1), dtype, 3)
+        grad_y = normal(ops.conv_transpose2d(x, weight, bias, **options).shape, dtype, 4)
+        return lambda: (
+            ops.conv_transpose2d(x, weight, bias, **options),
+            *ops.conv_transpose2d_backward(grad_y, x, weight, **options),
+        )
+
+
+@row("unfold and fold")
+def _(dtype: np.dtype) -> Callable[[], Results]:
+    x, window = normal((8, 24, 28, 29), dtype, 1), {"kernel_size": (3, 4), "padding": 1, "stride": (1, 2)}
+    columns = normal(ops.unfold(x, **window).shape, dtype, 2)
+    return lambda: (
+        ops.unfold(x, **window),
+        ops.unfold_backward(columns, x.shape, **window),
+        ops.fold(columns, (28, 29), **window),
+        ops.fold_backward(x, **window),
+    )
+
+
+for _size in (1, 4, (5, 6)):
+
+    @row(f"adaptive pool {_size}")
+    def _(dtype: np.dtype, size: Any = _size) -> Callable[[], Results]:
+        x = normal((9, 64, 28, 28), dtype, 1)
+        grad_y = normal(ops.adaptive_avg_pool2d(x, size).shape, dtype, 2)
+        return lambda: (ops.adaptive_avg_pool2d(x, size), ops.adaptive_avg_pool2d_backward(grad_y, x.shape))
+
+
+for _shape in ((40, 3, 30, 31), (16, 70, 14, 14), (500, 300)):
+
+    @row(f"batch_norm {_shape}")
+    def _(dtype: np.dtype, shape: tuple[int, ...] = _shape) -> Callable[[], Results]:
+        x, grad_y, C = normal(shape, dtype, 1), normal(shape, dtype, 2), shape[1]
+        weight, bias, mean, var = (np.abs(normal(C, dtype, seed)) + 0.1 for seed in (3, 4, 5, 6))
+
+        def calls() -> Results:
+            running = mean.copy(), var.copy()
+            y, *statistics = ops.batch_norm(x, *running, weight, bias, training=True, return_stats=True)
+            return (
+                y,
+                *statistics,
+                *running,
+                ops.batch_norm(x, mean, var, weight, bias),
+                *ops.batch_norm_backward(grad_y, x, statistics[0], statistics[1], weight, training=True),
+                *ops.batch_norm_backward(grad_y, x, statistics[0], statistics[1], weight),
+            )
+
+        return calls
+
+
 # -- element by element, and row by row --------------------------------------------------------------------------------
 
 
@@ -230,6 +299,16 @@ def _(dtype: np.dtype) -> Callable[[], Results]:
     x[::50_000] = np.nan
     x[1::50_000] = np.finfo(dtype).tiny / 8
     return lambda: (ops.relu(x), ops.relu_backward(grad_y, x))
+
+
+for _name in ("leaky_relu", "sigmoid", "tanh"):
+
+    @row(_name)
+    def _(dtype: np.dtype, name: str = _name) -> Callable[[], Results]:
+        x, grad_y = 5 * normal(300_001, dtype, 1), normal(300_001, dtype, 2)
+        x[::50_000] = np.nan
+        forward, backward = getattr(ops, name), getattr(ops, f"{name}_backward")
+        return lambda: (forward(x), backward(grad_y, x))
 
 
 @row("dropout")
@@ -271,6 +350,36 @@ for _shape in ((128, 10), (9001, 17), (700, 1000), (5, 60_000)):
 
 
 # -- losses, optimisers, data ------------------------------------------------------------------------------------------
+
+
+@row("per-pixel losses")
+def _(dtype: np.dtype) -> Callable[[], Results]:
+    x, soft = normal((6, 21, 40, 41), dtype, 1), ops.softmax(normal((6, 21, 40, 41), dtype, 2), 1)
+    target = np.random.default_rng(3).integers(0, 21, (6, 40, 41))
+    target[0, :5] = -100
+    log_p = ops.log_softmax(x, 1)
+    return lambda: (
+        np.float64(ops.cross_entropy(x, target, label_smoothing=0.1)),
+        ops.cross_entropy_backward(x, target),
+        np.float64(ops.cross_entropy(x, soft)),
+        ops.cross_entropy_backward(x, soft),
+        np.float64(ops.nll_loss(log_p, target)),
+        ops.nll_loss(log_p, target, reduction="none"),
+        ops.nll_loss_backward(log_p, target),
+        ops.softmax(x, 1),
+        ops.softmax_backward(x, soft, 1),
+        log_p,
+    )
+
+
+@row("squared errors")
+def _(dtype: np.dtype) -> Callable[[], Results]:
+    x, target = normal(300_001, dtype, 1), normal(300_001, dtype, 2)
+    return lambda: (
+        *(np.float64(ops.mse_loss(x, target, reduction)) for reduction in ("mean", "sum")),
+        ops.mse_loss(x, target, "none"),
+        ops.mse_loss_backward(x, target),
+    )
 
 
 @row("losses")
@@ -340,7 +449,20 @@ for _name, (_shape4, _kernel, _options) in POOLS.items():
     BATCHED[f"average pool {_name}"] = _batched(lambda x, k=_kernel, o=_options: ops.avg_pool2d(x, k, **o), _shape4)
 for _sizes in LINEARS:
     BATCHED["linear " + "x".join(map(str, _sizes))] = lambda dtype, s=_sizes: _batched_linear(*s, dtype)
-BATCHED["relu"] = _batched(ops.relu, (50, 3001))
+for _name in ("relu", "leaky_relu", "sigmoid", "tanh"):
+    BATCHED[_name] = _batched(getattr(ops, _name), (50, 3001))
+for _name in TRANSPOSED:
+    BATCHED[_name] = lambda dtype, c=TRANSPOSED[_name]: (
+        lambda x: ops.conv_transpose2d(x, normal(c[1], dtype, 2), **c[2]),
+        normal(c[0], dtype, 1),
+    )
+for _size in (1, 4, (5, 6)):
+    BATCHED[f"adaptive pool {_size}"] = _batched(lambda x, s=_size: ops.adaptive_avg_pool2d(x, s), (9, 64, 28, 28))
+BATCHED["unfold"] = _batched(lambda x: ops.unfold(x, 3, padding=1), (8, 24, 28, 29))
+BATCHED["fold"] = _batched(lambda x: ops.fold(x, (28, 29), 3, padding=1), (8, 24 * 9, 28 * 29))
+BATCHED["batch_norm"] = _batched(
+    lambda x: ops.batch_norm(x, np.full(24, 0.3, x.dtype), np.full(24, 1.7, x.dtype)), (8, 24, 28, 29)
+)
 for _n in (1, 10, 17, 1000, 20_000):
     BATCHED[f"softmax {_n}"] = _batched(ops.softmax, (50, _n))
     BATCHED[f"log_softmax {_n}"] = _batched(ops.log_softmax, (50, _n))
@@ -364,6 +486,7 @@ def small(dtype: Any = np.float32) -> dict[str, Callable[[], Any]]:
     rows, matrix, target = normal((4, 5), dtype, 4), normal((3, 5), dtype, 5), np.array([0, 4, -100, 1])
     rng = np.random.default_rng(6)
     mask, mask2 = np.ones(x.shape, np.uint8), np.ones(x.shape[:2], np.uint8)
+    turned, mean, columns = normal((3, 4, 3, 3), dtype, 2), np.ones(3), normal((2, 12, 9), dtype, 3)
     calls: dict[str, Callable[[], Any]] = {
         "conv2d": lambda: ops.conv2d(x, weight, padding=1),
         "conv2d_backward": lambda: ops.conv2d_backward(y, x, weight),
@@ -375,6 +498,26 @@ def small(dtype: Any = np.float32) -> dict[str, Callable[[], Any]]:
         "linear_backward": lambda: ops.linear_backward(rows[:, :3], rows, matrix),
         "relu": lambda: ops.relu(x),
         "relu_backward": lambda: ops.relu_backward(x, x),
+        "conv_transpose2d": lambda: ops.conv_transpose2d(x, turned),
+        "conv_transpose2d_backward": lambda: ops.conv_transpose2d_backward(normal((2, 4, 8, 8), dtype), x, turned),
+        "unfold": lambda: ops.unfold(x, 2, stride=2),
+        "unfold_backward": lambda: ops.unfold_backward(columns, x.shape, 2, stride=2),
+        "fold": lambda: ops.fold(columns, 6, 2, stride=2),
+        "fold_backward": lambda: ops.fold_backward(x, 2, stride=2),
+        "adaptive_avg_pool2d": lambda: ops.adaptive_avg_pool2d(x, 3),
+        "adaptive_avg_pool2d_backward": lambda: ops.adaptive_avg_pool2d_backward(pooled, x.shape),
+        "batch_norm": lambda: ops.batch_norm(x, None, None, training=True),
+        "batch_norm_backward": lambda: ops.batch_norm_backward(x, x, mean, mean),
+        "leaky_relu": lambda: ops.leaky_relu(x),
+        "leaky_relu_backward": lambda: ops.leaky_relu_backward(x, x),
+        "sigmoid": lambda: ops.sigmoid(x),
+        "sigmoid_backward": lambda: ops.sigmoid_backward(x, x),
+        "tanh": lambda: ops.tanh(x),
+        "tanh_backward": lambda: ops.tanh_backward(x, x),
+        "mse_loss": lambda: ops.mse_loss(x, x),
+        "mse_loss_backward": lambda: ops.mse_loss_backward(x, x),
+        "nll_loss": lambda: ops.nll_loss(rows, target),
+        "nll_loss_backward": lambda: ops.nll_loss_backward(rows, target),
         "softmax": lambda: ops.softmax(rows),
         "softmax_backward": lambda: ops.softmax_backward(rows, rows),
         "log_softmax": lambda: ops.log_softmax(rows),
