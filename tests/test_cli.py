@@ -124,7 +124,7 @@ def test_arguments_reach_the_run(monkeypatch):
     class Stop(Exception):
         pass
 
-    def fit(self, batches, epochs, validation):
+    def fit(self, batches, epochs, validation, checkpoint):
         seen.update(batches=batches, epochs=epochs, optimizer=self.optimizer)
         raise Stop
 
