@@ -137,28 +137,28 @@ def npy_array(data: bytes, name: str, accept: Accept) -> NDArray[Any]:
         If they are not exactly one array; or `accept` does not want it.
     """
     if data[:6] != b"\x93NUMPY":
-        raise ValueError(f"{shown(name)} is no .npy file")
+        raise ValueError(f"{shown(name, 80)} is no .npy file")
     version = tuple(data[6:8])
     if version not in ((1, 0), (2, 0)):
-        raise ValueError(f"{shown(name)} is of .npy version {version}")
+        raise ValueError(f"{shown(name, 80)} is of .npy version {version}")
     begin = 10 if version == (1, 0) else 12
     length = int.from_bytes(data[8:begin], "little")
     if length > MOST_NPY_HEADER or len(data) < begin + length:
-        raise ValueError(f"{shown(name)} is truncated, or its header is longer than {MOST_NPY_HEADER} bytes")
+        raise ValueError(f"{shown(name, 80)} is truncated, or its header is longer than {MOST_NPY_HEADER} bytes")
     header = _NPY.fullmatch(data[begin : begin + length].decode("latin-1"))
     if header is None:
-        raise ValueError(f"{shown(name)} has no header of an array of numbers")
+        raise ValueError(f"{shown(name, 80)} has no header of an array of numbers")
     return _array(memoryview(data)[begin + length :], name, accept, *_described(name, header))
 
 
 def _described(name: str, header: re.Match[str]) -> tuple[np.dtype[Any], list[int], bool]:
     descr = header["descr"]
     if descr.lstrip("<>|=")[0] not in "biufcSUVOMm":  # NumPy's aliases beside them are partly deprecated
-        raise ValueError(f"{shown(name)} is of unknown type {descr}")
+        raise ValueError(f"{shown(name, 80)} is of unknown type {descr}")
     try:
         dtype = np.dtype(descr)
     except TypeError:
-        raise ValueError(f"{shown(name)} is of unknown type {descr}") from None
+        raise ValueError(f"{shown(name, 80)} is of unknown type {descr}") from None
     return dtype, [int(extent) for extent in header["shape"].split(",") if extent.strip()], header["fortran"] == "True"
 
 
@@ -170,11 +170,11 @@ def _array(
     shape: list[int],
     fortran: bool = False,
 ) -> NDArray[Any]:
-    accept(shown(name), dtype)
+    accept(shown(name, 80), dtype)
     if len(shape) > 32 or prod(max(extent, 1) for extent in shape) > MOST_EXTENT:
-        raise ValueError(f"{shown(name)} has shape {shown(tuple(shape))}, larger than is read")
+        raise ValueError(f"{shown(name, 80)} has shape {shown(tuple(shape), 60)}, larger than is read")
     if prod(shape) * dtype.itemsize != len(data):
-        raise ValueError(f"{shown(name)} has another length than its shape {shown(tuple(shape))} says")
+        raise ValueError(f"{shown(name, 80)} has another length than its shape {shown(tuple(shape), 60)} says")
     flat = np.frombuffer(data, dtype)
     return flat.reshape(shape, order="F" if fortran else "C").astype(dtype.newbyteorder("="), order="C")
 
@@ -219,24 +219,24 @@ def read_safetensors(
     for name, entry in header.items():
         dtype = entry.get("dtype") if isinstance(entry, dict) else None
         if not isinstance(dtype, str) or dtype not in _SAFETENSORS_DTYPES:
-            raise ValueError(f"{shown(name)} is {shown(dtype, 40)}, expected float32 or float64")
-        accept(shown(name), np.dtype(_SAFETENSORS_DTYPES[dtype]))
+            raise ValueError(f"{shown(name, 80)} is {shown(dtype, 40)}, expected float32 or float64")
+        accept(shown(name, 80), np.dtype(_SAFETENSORS_DTYPES[dtype]))
     arrays = {}
     for name, entry in deserialize(start + text + raw.read()):
         if name not in header or entry["dtype"] != header[name]["dtype"]:
-            raise ValueError(f"{shown(name)} is read in two ways")
+            raise ValueError(f"{shown(name, 80)} is read in two ways")
         arrays[name] = _array(
             entry["data"], name, accept, np.dtype(_SAFETENSORS_DTYPES[entry["dtype"]]), list(entry["shape"])
         )
     if len(arrays) != len(header):
         raise ValueError("its arrays are not those that it lists")
-    return arrays, metadata
+    return {name: arrays[name] for name in header}, metadata  # the library's order changes from run to run
 
 
 def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in pairs:
         if name in found:
-            raise ValueError(f"{shown(name)} is there twice")
+            raise ValueError(f"{shown(name, 80)} is there twice")
         found[name] = value
     return found

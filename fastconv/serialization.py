@@ -298,7 +298,7 @@ def _read_npz(
         for entry in archive.infolist():
             name = entry.filename.removesuffix(".npy")
             if name in state or (name == METADATA and metadata is not None):
-                raise ValueError(f"{shown(name)} is there twice")
+                raise ValueError(f"{shown(name, 80)} is there twice")
             if name == METADATA:
                 if entry.file_size > most_metadata:
                     raise ValueError(f"{name} is too long")
@@ -313,7 +313,7 @@ def _entry(
 ) -> Array:
     """One array of an .npz file; what it announces is checked against the bytes that are there."""
     if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
-        raise ValueError(f"{shown(name)} is compressed; write it with numpy.savez, not numpy.savez_compressed")
+        raise ValueError(f"{shown(name, 80)} is compressed; write it with numpy.savez, not numpy.savez_compressed")
     with archive.open(entry) as member:
         return npy_array(member.read(), name, accept)
 

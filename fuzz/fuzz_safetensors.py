@@ -68,7 +68,9 @@ def described(six: bytes) -> dict[str, object]:
     """An array's entry in the header: small numbers, or, by the last byte's bits, very large ones."""
     dtype, *numbers, large = six
     first, second, begin, end = ((n << 56) if large >> i & 1 else n for i, n in enumerate(numbers))
-    return entry(("F32", "F64", "F16", "BF16", "F8_E4M3", "Q")[dtype % 6], [first, second][: 1 + (large >> 7)], begin, end)
+    return entry(
+        ("F32", "F64", "F16", "BF16", "F8_E4M3", "Q")[dtype % 6], [first, second][: 1 + (large >> 7)], begin, end
+    )
 
 
 def target() -> Callable[[bytes], None]:
