@@ -25,7 +25,7 @@ from typing import IO, Any, BinaryIO, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MOST_BYTES", "Bounded", "npy_array", "open_file", "read_safetensors", "shown", "size_of"]
+__all__ = ["MOST_BYTES", "MOST_DIRECTORY", "Bounded", "npy_array", "open_file", "read_safetensors", "shown", "size_of"]
 
 MOST_BYTES = 1 << 32  # no file larger than this is read
 MOST_DIRECTORY = 1 << 22  # bytes that list what a file holds: some 40,000 arrays

@@ -24,7 +24,16 @@ from typing import IO, Any, TypeAlias
 import numpy as np
 
 from fastconv import models, nn
-from fastconv._untrusted import Bounded, npy_array, open_file, read_safetensors, shown, size_of
+from fastconv._untrusted import (
+    MOST_BYTES,
+    MOST_DIRECTORY,
+    Bounded,
+    npy_array,
+    open_file,
+    read_safetensors,
+    shown,
+    size_of,
+)
 from fastconv.nn.module import Array
 
 try:
@@ -164,7 +173,7 @@ def save_weights(path: PathLike, state: Mapping[str, Array], metadata: Mapping[s
     Raises
     ------
     ValueError
-        If the path ends otherwise, or a name is one that the format cannot hold.
+        If the path ends otherwise, a name is one that the format cannot hold, or the file would be larger than is read.
     ImportError
         For .safetensors where that package is not installed.
     OSError
@@ -172,6 +181,8 @@ def save_weights(path: PathLike, state: Mapping[str, Array], metadata: Mapping[s
     """
     arrays = {name: np.asarray(array, order="C") for name, array in state.items()}
     text = dict(metadata or {})
+    if (size := sum(array.nbytes for array in arrays.values())) > MOST_BYTES - MOST_DIRECTORY:
+        raise ValueError(f"{os.fspath(path)}: {size} bytes of weights; no file of more than {MOST_BYTES} is read")
     if _suffix(path) == ".safetensors":
         data = _safetensors(path).numpy.save(arrays, metadata=text)
         atomic_write(path, lambda file: file.write(data))
@@ -291,7 +302,7 @@ def _read_npz(
     metadata: bytes | None = None
     size = size_of(raw)
     stream = Bounded(raw)
-    with zipfile.ZipFile(stream) as archive:  # type: ignore[arg-type]
+    with zipfile.ZipFile(stream) as archive:
         stream.most = None
         if sum(entry.file_size for entry in archive.infolist()) > size:  # entries may overlap: one by one is not enough
             raise ValueError("what it holds is longer than the file")

@@ -1,9 +1,9 @@
 """Fetch one file whose size and SHA-256 are known: all of it, or nothing.
 
-Over TLS; redirects are refused.  What arrives goes to a temporary file in the target's folder and takes the target's name
-only once its length and hash are right and it is on the disk, so that the name never stands for half a file, and two
-processes that download at once do not disturb each other.  A process that is killed leaves its temporary file; a later
-download of the same file removes it once it is certain that nobody writes it any more.
+Over TLS; redirects are refused.  What arrives goes to a temporary file in the target's folder and takes the target's
+name only once its length and hash are right and it is on the disk, so that the name never stands for half a file, and
+two processes that download at once do not disturb each other.  A process that is killed leaves its temporary file; a
+later download of the same file removes it once it is certain that nobody writes it any more.
 """
 
 import contextlib
