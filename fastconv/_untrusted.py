@@ -219,7 +219,7 @@ def read_safetensors(
     for name, entry in header.items():
         dtype = entry.get("dtype") if isinstance(entry, dict) else None
         if not isinstance(dtype, str) or dtype not in _SAFETENSORS_DTYPES:
-            raise ValueError(f"{shown(name, 80)} is {shown(dtype, 40)}, expected float32 or float64")
+            raise ValueError(f"{shown(name, 80)} is {shown(dtype, 40)}, expected float32, float64 or int64")
         accept(shown(name, 80), np.dtype(_SAFETENSORS_DTYPES[dtype]))
     arrays = {}
     for name, entry in deserialize(start + text + raw.read()):

@@ -300,6 +300,15 @@ class Checkpoint:
     run : mapping, optional
         What the run is, kept in the file beside the trainer's state: whatever `save_checkpoint` can hold.
 
+    Notes
+    -----
+    A script that may be killed at any moment, and run again until it is through::
+
+        checkpoint = Checkpoint("run.ckpt")
+        if checkpoint.path.exists():
+            trainer.load(checkpoint.path)
+        trainer.fit(batches, 5, checkpoint=checkpoint)
+
     Examples
     --------
     >>> Checkpoint("run.ckpt", every_steps=100)

@@ -173,13 +173,15 @@ def save_weights(path: PathLike, state: Mapping[str, Array], metadata: Mapping[s
     Raises
     ------
     ValueError
-        If the path ends otherwise, a name is one that the format cannot hold, or the file would be larger than is read.
+        If the path ends otherwise, a name is one that the format cannot hold, or an array is not of float32, float64 or
+        int64 or all together are too large, which `load_weights` would refuse.
     ImportError
         For .safetensors where that package is not installed.
     OSError
         If the file cannot be written.
     """
     arrays = {name: np.asarray(array, order="C") for name, array in state.items()}
+    _check_dtypes(path, arrays)
     text = dict(metadata or {})
     if (size := sum(array.nbytes for array in arrays.values())) > MOST_BYTES - MOST_DIRECTORY:
         raise ValueError(f"{os.fspath(path)}: {size} bytes of weights; no file of more than {MOST_BYTES} is read")
@@ -202,7 +204,7 @@ def load_weights(path: PathLike) -> tuple[dict[str, Array], dict[str, str]]:
 
     Returns
     -------
-    state : dict of str to ndarray, float32 or float64
+    state : dict of str to ndarray, float32, float64 or int64
     metadata : dict of str to str
 
     Raises
@@ -240,7 +242,7 @@ def _load_safetensors(path: PathLike) -> tuple[dict[str, Array], dict[str, str]]
     safetensors = _safetensors(path)
     with open_file(path) as raw:
         try:
-            return read_safetensors(raw, safetensors.deserialize, _check_floats)
+            return read_safetensors(raw, safetensors.deserialize, _check_dtype)
         except (safetensors.SafetensorError, ValueError) as error:
             raise ValueError(
                 f"{os.fspath(path)}: the file is damaged, or no safetensors file of weights ({shown(error)})"
@@ -250,7 +252,7 @@ def _load_safetensors(path: PathLike) -> tuple[dict[str, Array], dict[str, str]]
 def _load_npz(path: PathLike) -> tuple[dict[str, Array], dict[str, str]]:
     with open_file(path) as raw:
         try:
-            state, text = read_npz(raw, _check_floats)
+            state, text = read_npz(raw, _check_dtype)
             return state, _metadata(text) if text else {}
         except (ValueError, RecursionError) as error:
             raise ValueError(
@@ -336,9 +338,18 @@ def _metadata(text: bytes) -> dict[str, str]:
     return found
 
 
-def _check_floats(name: str, dtype: np.dtype[Any]) -> None:
-    if dtype.kind != "f" or dtype.itemsize not in (4, 8):
-        raise ValueError(f"{name} is {dtype}, expected float32 or float64")
+def _check_dtypes(path: PathLike, state: Mapping[str, Array]) -> None:
+    try:
+        for name, array in state.items():
+            _check_dtype(name, array.dtype)
+    except ValueError as error:
+        raise ValueError(f"{os.fspath(path)}: {error}") from None
+
+
+def _check_dtype(name: str, dtype: np.dtype[Any]) -> None:
+    """Weights are floats; what a layer counts (`num_batches_tracked` of batch norm) is int64."""
+    if (dtype.kind, dtype.itemsize) not in (("f", 4), ("f", 8), ("i", 8)):
+        raise ValueError(f"{name} is {dtype}, expected float32, float64 or int64")
 
 
 def _check_bytes(name: str, dtype: np.dtype[Any]) -> None:
@@ -402,7 +413,7 @@ def model_of(name: str, state: Mapping[str, Array], metadata: Mapping[str, str])
     """The model of a file from the arrays and metadata in it; a ValueError begins with the file's name."""
     try:
         info = _info(metadata)
-        dtypes = {array.dtype for array in state.values()}
+        dtypes = {array.dtype for array in state.values() if array.dtype.kind == "f"}
         model = models.build(info.net, rng=0, dtype=np.float64 if dtypes == {np.dtype(np.float64)} else np.float32)
         model.load_state_dict(state)
         if info.input_shape != models.INPUT_SHAPE or len(info.classes) != models.CLASSES:
@@ -410,7 +421,7 @@ def model_of(name: str, state: Mapping[str, Array], metadata: Mapping[str, str])
                 f"it says that {info.net} takes images of shape {info.input_shape} to {len(info.classes)} classes, "
                 f"expected {models.INPUT_SHAPE} and {models.CLASSES}"
             )
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise ValueError(f"{name}: {shown(error, 2000)}") from None
     return model.eval(), info
 

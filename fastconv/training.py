@@ -192,6 +192,12 @@ class Trainer:
         callbacks: Sequence[Callback] = (),
         progress: bool = True,
     ) -> None:
+        for name, value, kind in (("model", model, Module), ("optimizer", optimizer, Optimizer), ("loss", loss, Loss)):
+            if not isinstance(value, kind):
+                article = "an" if kind is Optimizer else "a"
+                raise TypeError(f"Trainer: {name} must be {article} {kind.__name__}, got {check.describe(value)}")
+        if schedule is not None and not isinstance(schedule, Schedule):
+            raise TypeError(f"Trainer: schedule must be a Schedule or None, got {check.describe(schedule)}")
         self.model = model
         self.optimizer = optimizer
         self.loss = loss
