@@ -106,7 +106,7 @@ def child(code: str, *arguments: object, folder: Path) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("reader", ["idx", "npz", "safetensors", "model"])
+@pytest.mark.parametrize("reader", ["idx", "npz", "safetensors", "model", "checkpoint"])
 def test_mutated_files_are_read_or_refused(tmp_path: Path, reader: str) -> None:
     if reader == "safetensors":
         pytest.importorskip("safetensors", reason="safetensors is not installed")
