@@ -176,7 +176,8 @@ def _array(
     if prod(shape) * dtype.itemsize != len(data):
         raise ValueError(f"{shown(name, 80)} has another length than its shape {shown(tuple(shape), 60)} says")
     flat = np.frombuffer(data, dtype)
-    return flat.reshape(shape, order="F" if fortran else "C").astype(dtype.newbyteorder("="), order="C")
+    array = flat.reshape(shape, order="F" if fortran else "C")
+    return array.astype(dtype.newbyteorder("="), order="C", copy=not flat.flags.writeable)  # a bytearray is ours alone
 
 
 def read_safetensors(
@@ -222,7 +223,8 @@ def read_safetensors(
             raise ValueError(f"{shown(name, 80)} is {shown(dtype, 40)}, expected float32, float64 or int64")
         accept(shown(name, 80), np.dtype(_SAFETENSORS_DTYPES[dtype]))
     arrays = {}
-    for name, entry in deserialize(start + text + raw.read()):
+    raw.seek(0)
+    for name, entry in deserialize(raw.read()):
         if name not in header or entry["dtype"] != header[name]["dtype"]:
             raise ValueError(f"{shown(name, 80)} is read in two ways")
         arrays[name] = _array(
