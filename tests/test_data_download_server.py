@@ -269,6 +269,18 @@ def test_a_link_in_the_way_is_replaced_and_not_followed(
     assert (tmp_path / "precious").read_bytes() == b"precious"
 
 
+def test_a_link_in_place_of_the_temporary_file_is_not_followed(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its name cannot be guessed; here it is known."""
+    monkeypatch.setattr(download.secrets, "token_hex", lambda length: "0123456789ab")
+    (tmp_path / "precious").write_bytes(b"precious")
+    (tmp_path / STALE).symlink_to("precious")
+    with pytest.raises(FileExistsError):
+        fetch([server.url], tmp_path / "data.gz", len(DATA), SHA256)
+    assert (tmp_path / "precious").read_bytes() == b"precious"
+
+
 def test_only_our_own_old_temporary_files_are_removed(tmp_path: Path) -> None:
     others = [".data.gz.part", ".other.gz.0123456789ab.part", ".data.gz.xyz.part", "data.gz.0123456789ab.part"]
     for name in [STALE, *others]:
