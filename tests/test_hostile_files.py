@@ -266,6 +266,7 @@ CASES: dict[str, tuple[Make, str]] = {
         npz(("a.npy", header("(" + "1, " * 1000 + ")") + bytes(4))),
         "larger than is read",
     ),
+    "shape-lies.npz": (npz(("a.npy", header("(5,)") + bytes(16))), r"a has another length than its shape \(5,\) says"),
     "negative.npz": (npz(("a.npy", header("(-4,)") + bytes(16))), "no header of an array"),
     "terminal-codes.npz": (npz(("\x1b[2J\na.npy", b"hello")), r"\?\[2J a is no \.npy file"),
     "long-name.npz": (npz(("a" * 60_000, b"hello")), r"aaa\.\.\. is no \.npy file"),
