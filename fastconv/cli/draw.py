@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _train() -> Path:
     """Train the quickest network on what this machine has; the path of its file."""
-    print("fastconv: no trained model yet: training the network `fast` first, which takes seconds", file=sys.stderr)
+    print("fastconv: found no trained model: training the network `fast` first, which takes seconds", file=sys.stderr)
     parser = train.add(argparse.ArgumentParser().add_subparsers())
     folder = cache_dir() / "models"
     status = train.run(parser.parse_args(["--net", "fast", "--no-download", "--out", str(folder)]))
