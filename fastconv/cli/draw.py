@@ -63,11 +63,11 @@ def run(args: argparse.Namespace) -> int:
     if args.threads:
         fastconv.set_num_threads(args.threads)
     with _server(recognizer, args.port) as server:
-        print(f"model: {path} ({recognizer.info.net}, trained on {recognizer.info.dataset})")
-        print(f"draw a digit at {server.url} (Ctrl-C ends it)", flush=True)
-        if not args.no_browser:
-            _open(server.url)
         try:
+            print(f"model: {path} ({recognizer.info.net}, trained on {recognizer.info.dataset})")
+            print(f"draw a digit at {server.url} (Ctrl-C ends it)", flush=True)
+            if not args.no_browser:
+                _open(server.url)
             server.serve_forever(poll_interval=0.2)
         except KeyboardInterrupt:
             print("\nstopped", file=sys.stderr)
