@@ -191,7 +191,7 @@ def test_what_is_shown(chromium, url):
     assert abs(sum(shares) - 1) < 0.01
     assert int(np.argmax(shares)) == 3
     assert page.run(lit) > 20
-    assert "ms in the network" in page.text("time")
+    assert "ms network, " in page.text("time")
     page.until("return document.getElementById('live').textContent.startsWith('3, ')")
     page.keys("c")
     assert page.settled() == "?"
