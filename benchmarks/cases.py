@@ -306,6 +306,13 @@ SCORES = (Elements("cnn", (128, 10)), Elements("fast", (256, 10)), Elements("res
 DROPOUTS = (Elements("cnn", (128, 64, 7, 7)), Elements("dropout", (100, 50)), Elements("large", (128, 32, 28, 28)))
 DROPOUTS_2D = (Elements("dropout", (100, 20, 8, 8)), Elements("large", (128, 32, 28, 28)))
 
+BATCH_NORMS = (Elements("resnet", (32, 64, 56, 56)), Elements("small", (128, 32, 14, 14)))
+ADAPTIVE_POOLS = (  # and the output size
+    (Elements("resnet", (32, 512, 7, 7)), 1),
+    (Elements("even", (32, 64, 56, 56)), 7),
+    (Elements("uneven", (32, 64, 56, 56)), 5),
+)
+
 # Shapes of the parameters of the networks, in the order of their layers.
 PARAMETERS: dict[str, tuple[Shape, ...]] = {
     "ann": ((40, 784), (10, 40)),

@@ -25,6 +25,48 @@ def relu_backward(grad_y: Array, x: Array) -> Array:
     return grad_y * (x > 0)
 
 
+def leaky_relu(x: Array) -> Array:
+    return np.where(x > 0, x, x * np.float32(0.01))
+
+
+def leaky_relu_backward(grad_y: Array, x: Array) -> Array:
+    return np.where(x > 0, grad_y, grad_y * np.float32(0.01))
+
+
+def sigmoid(x: Array) -> Array:
+    return 1 / (1 + np.exp(-x))
+
+
+def sigmoid_backward(grad_y: Array, y: Array) -> Array:
+    return grad_y * (1 - y) * y
+
+
+def tanh(x: Array) -> Array:
+    return np.tanh(x)
+
+
+def tanh_backward(grad_y: Array, y: Array) -> Array:
+    return grad_y * (1 - y * y)
+
+
+def nll_loss(x: Array, target: Array) -> float:
+    return float(-x[np.arange(len(x)), target].mean())
+
+
+def nll_loss_backward(x: Array, target: Array) -> Array:
+    grad_x = np.zeros_like(x)
+    grad_x[np.arange(len(x)), target] = -1 / len(x)
+    return grad_x
+
+
+def mse_loss(x: Array, target: Array) -> float:
+    return float(np.square(x - target).mean(dtype=np.float64))
+
+
+def mse_loss_backward(x: Array, target: Array) -> Array:
+    return (x - target) * np.float32(2 / x.size)
+
+
 def softmax(x: Array) -> Array:
     e = np.exp(x - x.max(axis=-1, keepdims=True))
     return e / e.sum(axis=-1, keepdims=True)
@@ -70,6 +112,63 @@ def dropout_backward(grad_y: Array, mask: Array, p: float) -> Array:
 
 def dropout2d_backward(grad_y: Array, mask: Array, p: float) -> Array:
     return grad_y * (mask * np.float32(1 / (1 - p)))[:, :, None, None]
+
+
+def batch_norm(
+    x: Array,
+    running_mean: Array,
+    running_var: Array,
+    weight: Array,
+    bias: Array,
+    training: bool,
+    return_stats: bool,
+) -> tuple[Array, ...]:
+    axes, eps, momentum = (0, 2, 3), 1e-5, np.float32(0.1)
+    mean = x.mean(axes) if training else running_mean
+    var = x.var(axes) if training else running_var
+    inv_std = 1 / np.sqrt(var + np.float32(eps))
+    y = (x - mean[:, None, None]) * (inv_std * weight)[:, None, None] + bias[:, None, None]
+    n = x.size // x.shape[1]
+    new_mean = (1 - momentum) * running_mean + momentum * mean
+    new_var = (1 - momentum) * running_var + momentum * var * np.float32(n / (n - 1))
+    return y, mean, inv_std, new_mean, new_var
+
+
+def batch_norm_backward(
+    grad_y: Array, x: Array, mean: Array, inv_std: Array, weight: Array, training: bool
+) -> tuple[Array, Array, Array]:
+    axes, n = (0, 2, 3), np.float32(x.size // x.shape[1])
+    mean, inv_std = mean.astype(x.dtype)[:, None, None], inv_std.astype(x.dtype)[:, None, None]
+    z = (x - mean) * inv_std
+    grad_weight, grad_bias = (grad_y * z).sum(axes), grad_y.sum(axes)
+    grad_x = grad_y
+    if training:
+        grad_x = grad_y - (grad_bias / n)[:, None, None] - z * (grad_weight / n)[:, None, None]
+    return grad_x * inv_std * weight[:, None, None], grad_weight, grad_bias
+
+
+def adaptive_avg_pool2d(x: Array, size: int) -> Array:
+    H, W = x.shape[-2:]
+    y = np.empty((*x.shape[:-2], size, size), x.dtype)
+    for i in range(size):
+        for j in range(size):
+            y[..., i, j] = x[..., _window(i, H, size), _window(j, W, size)].mean(axis=(-2, -1))
+    return y
+
+
+def adaptive_avg_pool2d_backward(grad_y: Array, input_shape: tuple[int, ...]) -> Array:
+    (OH, OW), (H, W) = grad_y.shape[-2:], input_shape[-2:]
+    grad_x = np.zeros(input_shape, grad_y.dtype)
+    for i in range(OH):
+        for j in range(OW):
+            rows, columns = _window(i, H, OH), _window(j, W, OW)
+            pixels = np.float32((rows.stop - rows.start) * (columns.stop - columns.start))
+            grad_x[..., rows, columns] += grad_y[..., i : i + 1, j : j + 1] / pixels
+    return grad_x
+
+
+def _window(i: int, size: int, windows: int) -> slice:
+    return slice(i * size // windows, -(-(i + 1) * size // windows))
 
 
 class SGD:

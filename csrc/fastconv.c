@@ -56,6 +56,15 @@ void fc_conv2d_grad_weight(const fc_conv2d *p, fc_dtype dtype, const void *grad_
 void fc_conv2d_grad_bias(const fc_conv2d *p, fc_dtype dtype, const void *grad_y, void *grad_bias, int threads) {
     FOR_DTYPE(conv2d_grad_bias, p, grad_y, grad_bias, threads);
 }
+size_t fc_conv_transpose2d_forward_workspace(const fc_conv2d *p, fc_dtype dtype, int threads) {
+    return FOR_DTYPE(conv_transpose2d_forward_workspace, p, threads);
+}
+void fc_conv_transpose2d_forward(const fc_conv2d *p, fc_dtype dtype, const void *x, const void *weight, const void *bias, void *y, void *workspace, int threads) {
+    FOR_DTYPE(conv_transpose2d_forward, p, x, weight, bias, y, workspace, threads);
+}
+void fc_conv_transpose2d_grad_bias(const fc_conv2d *p, fc_dtype dtype, const void *grad_y, void *grad_bias, int threads) {
+    FOR_DTYPE(conv_transpose2d_grad_bias, p, grad_y, grad_bias, threads);
+}
 void fc_max_pool2d_forward(const fc_pool2d *p, fc_dtype dtype, const void *x, void *y, uint8_t *winners, int64_t *indices, int threads) {
     FOR_DTYPE(max_pool2d_forward, p, x, y, winners, indices, threads);
 }
@@ -70,6 +79,27 @@ void fc_avg_pool2d_forward(const fc_pool2d *p, fc_dtype dtype, const void *x, vo
 }
 void fc_avg_pool2d_backward(const fc_pool2d *p, fc_dtype dtype, const void *grad_y, void *grad_x, int count_include_pad, ptrdiff_t divisor, int threads) {
     FOR_DTYPE(avg_pool2d_backward, p, grad_y, grad_x, count_include_pad, divisor, threads);
+}
+void fc_unfold(const fc_pool2d *p, fc_dtype dtype, const void *x, void *y, int threads) {
+    FOR_DTYPE(unfold, p, x, y, threads);
+}
+void fc_fold(const fc_pool2d *p, fc_dtype dtype, const void *y, void *x, int threads) {
+    FOR_DTYPE(fold, p, y, x, threads);
+}
+void fc_adaptive_avg_pool2d_forward(const fc_pool2d *p, fc_dtype dtype, const void *x, void *y, int threads) {
+    FOR_DTYPE(adaptive_avg_pool2d_forward, p, x, y, threads);
+}
+void fc_adaptive_avg_pool2d_backward(const fc_pool2d *p, fc_dtype dtype, const void *grad_y, void *grad_x, int threads) {
+    FOR_DTYPE(adaptive_avg_pool2d_backward, p, grad_y, grad_x, threads);
+}
+size_t fc_batch_norm_workspace(const fc_batch_norm *p, fc_dtype dtype) {
+    return FOR_DTYPE(batch_norm_workspace, p);
+}
+void fc_batch_norm_forward(const fc_batch_norm *p, fc_dtype dtype, int training, const void *x, const void *weight, const void *bias, const void *running_mean, const void *running_var, void *y, double *mean, double *inv_std, void *new_mean, void *new_var, void *workspace, int threads) {
+    FOR_DTYPE(batch_norm_forward, p, training, x, weight, bias, running_mean, running_var, y, mean, inv_std, new_mean, new_var, workspace, threads);
+}
+void fc_batch_norm_backward(const fc_batch_norm *p, fc_dtype dtype, int training, const void *grad_y, const void *x, const void *weight, const double *mean, const double *inv_std, void *grad_x, void *grad_weight, void *grad_bias, void *workspace, int threads) {
+    FOR_DTYPE(batch_norm_backward, p, training, grad_y, x, weight, mean, inv_std, grad_x, grad_weight, grad_bias, workspace, threads);
 }
 size_t fc_linear_workspace(fc_dtype dtype, ptrdiff_t M, ptrdiff_t D, ptrdiff_t O, int threads) {
     return FOR_DTYPE(linear_workspace, M, D, O, threads);
@@ -92,29 +122,74 @@ void fc_relu_forward(fc_dtype dtype, const void *x, void *y, ptrdiff_t n, int th
 void fc_relu_backward(fc_dtype dtype, const void *grad_y, const void *x, void *grad_x, ptrdiff_t n, int threads) {
     FOR_DTYPE(relu_backward, grad_y, x, grad_x, n, threads);
 }
+void fc_leaky_relu_forward(fc_dtype dtype, const void *x, void *y, ptrdiff_t n, double slope, int threads) {
+    FOR_DTYPE(leaky_relu_forward, x, y, n, slope, threads);
+}
+void fc_leaky_relu_backward(fc_dtype dtype, const void *grad_y, const void *x, void *grad_x, ptrdiff_t n, double slope, int threads) {
+    FOR_DTYPE(leaky_relu_backward, grad_y, x, grad_x, n, slope, threads);
+}
+void fc_sigmoid_forward(fc_dtype dtype, const void *x, void *y, ptrdiff_t n, int threads) {
+    FOR_DTYPE(sigmoid_forward, x, y, n, threads);
+}
+void fc_sigmoid_backward(fc_dtype dtype, const void *grad_y, const void *y, void *grad_x, ptrdiff_t n, int threads) {
+    FOR_DTYPE(sigmoid_backward, grad_y, y, grad_x, n, threads);
+}
+void fc_tanh_forward(fc_dtype dtype, const void *x, void *y, ptrdiff_t n, int threads) {
+    FOR_DTYPE(tanh_forward, x, y, n, threads);
+}
+void fc_tanh_backward(fc_dtype dtype, const void *grad_y, const void *y, void *grad_x, ptrdiff_t n, int threads) {
+    FOR_DTYPE(tanh_backward, grad_y, y, grad_x, n, threads);
+}
 void fc_dropout_forward(fc_dtype dtype, const void *x, void *y, uint8_t *mask, double p, uint64_t seed, ptrdiff_t units, ptrdiff_t unit, int threads) {
     FOR_DTYPE(dropout_forward, x, y, mask, p, seed, units, unit, threads);
 }
 void fc_dropout_backward(fc_dtype dtype, const void *grad_y, const uint8_t *mask, void *grad_x, double p, ptrdiff_t units, ptrdiff_t unit, int threads) {
     FOR_DTYPE(dropout_backward, grad_y, mask, grad_x, p, units, unit, threads);
 }
-void fc_softmax_forward(fc_dtype dtype, const void *x, void *y, ptrdiff_t rows, ptrdiff_t n, int log, int threads) {
-    FOR_DTYPE(softmax_forward, x, y, rows, n, log, threads);
+void fc_softmax_forward(fc_dtype dtype, const void *x, void *y, ptrdiff_t images, ptrdiff_t n, ptrdiff_t inner, int log, int threads) {
+    FOR_DTYPE(softmax_forward, x, y, images, n, inner, log, threads);
 }
-void fc_softmax_backward(fc_dtype dtype, const void *grad_y, const void *y, void *grad_x, ptrdiff_t rows, ptrdiff_t n, int log, int threads) {
-    FOR_DTYPE(softmax_backward, grad_y, y, grad_x, rows, n, log, threads);
+void fc_softmax_backward(fc_dtype dtype, const void *grad_y, const void *y, void *grad_x, ptrdiff_t images, ptrdiff_t n, ptrdiff_t inner, int log, int threads) {
+    FOR_DTYPE(softmax_backward, grad_y, y, grad_x, images, n, inner, log, threads);
 }
-void fc_cross_entropy_forward(fc_dtype dtype, const void *x, const int64_t *target, const void *weight, int64_t ignore_index, double label_smoothing, void *losses, ptrdiff_t rows, ptrdiff_t n, int threads) {
-    FOR_DTYPE(cross_entropy_forward, x, target, weight, ignore_index, label_smoothing, losses, rows, n, threads);
+void fc_cross_entropy_forward(fc_dtype dtype, const void *x, const int64_t *target, const void *weight, int64_t ignore_index, double label_smoothing, void *losses, ptrdiff_t images, ptrdiff_t n, ptrdiff_t inner, int threads) {
+    FOR_DTYPE(cross_entropy_forward, x, target, weight, ignore_index, label_smoothing, losses, images, n, inner, threads);
 }
-void fc_cross_entropy_backward(fc_dtype dtype, const void *scale, const void *x, const int64_t *target, const void *weight, int64_t ignore_index, double label_smoothing, void *grad_x, ptrdiff_t rows, ptrdiff_t n, int threads) {
-    FOR_DTYPE(cross_entropy_backward, scale, x, target, weight, ignore_index, label_smoothing, grad_x, rows, n, threads);
+void fc_cross_entropy_backward(fc_dtype dtype, const void *scale, const void *x, const int64_t *target, const void *weight, int64_t ignore_index, double label_smoothing, void *grad_x, ptrdiff_t images, ptrdiff_t n, ptrdiff_t inner, int threads) {
+    FOR_DTYPE(cross_entropy_backward, scale, x, target, weight, ignore_index, label_smoothing, grad_x, images, n, inner, threads);
 }
-void fc_sgd_step(fc_dtype dtype, void *param, const void *grad, void *velocity, ptrdiff_t n, double lr, double momentum, double dampening, double weight_decay, int nesterov, int first, int threads) {
-    FOR_DTYPE(sgd_step, param, grad, velocity, n, lr, momentum, dampening, weight_decay, nesterov, first, threads);
+void fc_soft_cross_entropy_forward(fc_dtype dtype, const void *x, const void *target, const void *weight, double label_smoothing, void *losses, ptrdiff_t images, ptrdiff_t n, ptrdiff_t inner, int threads) {
+    FOR_DTYPE(soft_cross_entropy_forward, x, target, weight, label_smoothing, losses, images, n, inner, threads);
 }
-void fc_adam_step(fc_dtype dtype, void *param, const void *grad, void *exp_avg, void *exp_avg_sq, ptrdiff_t n, double lr, double beta1, double beta2, double eps, double weight_decay, int decoupled, int64_t step, int threads) {
-    FOR_DTYPE(adam_step, param, grad, exp_avg, exp_avg_sq, n, lr, beta1, beta2, eps, weight_decay, decoupled, step, threads);
+void fc_soft_cross_entropy_backward(fc_dtype dtype, const void *scale, const void *x, const void *target, const void *weight, double label_smoothing, void *grad_x, ptrdiff_t images, ptrdiff_t n, ptrdiff_t inner, int threads) {
+    FOR_DTYPE(soft_cross_entropy_backward, scale, x, target, weight, label_smoothing, grad_x, images, n, inner, threads);
+}
+void fc_nll_forward(fc_dtype dtype, const void *x, const int64_t *target, const void *weight, int64_t ignore_index, void *losses, ptrdiff_t images, ptrdiff_t n, ptrdiff_t inner, int threads) {
+    FOR_DTYPE(nll_forward, x, target, weight, ignore_index, losses, images, n, inner, threads);
+}
+void fc_nll_backward(fc_dtype dtype, const void *scale, const int64_t *target, const void *weight, int64_t ignore_index, void *grad_x, ptrdiff_t images, ptrdiff_t n, ptrdiff_t inner, int threads) {
+    FOR_DTYPE(nll_backward, scale, target, weight, ignore_index, grad_x, images, n, inner, threads);
+}
+double fc_total(fc_dtype dtype, const void *x, ptrdiff_t n) {
+    return FOR_DTYPE(total, x, n);
+}
+double fc_counted(fc_dtype dtype, const int64_t *target, const void *weight, int64_t ignore_index, ptrdiff_t n) {
+    return FOR_DTYPE(counted, target, weight, ignore_index, n);
+}
+double fc_squared_error_sum(fc_dtype dtype, const void *x, const void *target, ptrdiff_t n, int threads) {
+    return FOR_DTYPE(squared_error_sum, x, target, n, threads);
+}
+void fc_squared_errors(fc_dtype dtype, const void *x, const void *target, void *y, ptrdiff_t n, int threads) {
+    FOR_DTYPE(squared_errors, x, target, y, n, threads);
+}
+void fc_squared_error_backward(fc_dtype dtype, const void *grad_y, const void *x, const void *target, double factor, void *grad_x, ptrdiff_t n, int threads) {
+    FOR_DTYPE(squared_error_backward, grad_y, x, target, factor, grad_x, n, threads);
+}
+void fc_sgd_step(fc_dtype dtype, void *param, const void *grad, void *velocity, ptrdiff_t n, double lr, double momentum, double dampening, double weight_decay, int nesterov, int maximize, int first, int threads) {
+    FOR_DTYPE(sgd_step, param, grad, velocity, n, lr, momentum, dampening, weight_decay, nesterov, maximize, first, threads);
+}
+void fc_adam_step(fc_dtype dtype, void *param, const void *grad, void *exp_avg, void *exp_avg_sq, void *max_exp_avg_sq, ptrdiff_t n, double lr, double beta1, double beta2, double eps, double weight_decay, int decoupled, int maximize, int64_t step, int threads) {
+    FOR_DTYPE(adam_step, param, grad, exp_avg, exp_avg_sq, max_exp_avg_sq, n, lr, beta1, beta2, eps, weight_decay, decoupled, maximize, step, threads);
 }
 void fc_gather_images(fc_dtype dtype, const uint8_t *images, const int64_t *index, void *out, ptrdiff_t rows, ptrdiff_t d, double scale, double offset, int threads) {
     FOR_DTYPE(gather_images, images, index, out, rows, d, scale, offset, threads);

@@ -27,7 +27,7 @@ typedef struct {
 /* How a pass of conv2d is computed; see ops/choose.c. */
 typedef enum {
     FC_BY_CHANNELS, FC_BY_POSITIONS, FC_BY_POINTWISE, FC_BY_WINOGRAD, FC_BY_DEPTHWISE, FC_BY_PHASES, FC_BY_TAP_SUMS, FC_BY_OUTER_TAPS,
-    FC_BY_OUTER_POSITIONS
+    FC_BY_OUTER_POSITIONS, FC_BY_PRODUCT
 } fc_algorithm;
 typedef enum { FC_PASS_FORWARD, FC_PASS_GRAD_X, FC_PASS_GRAD_WEIGHT } fc_pass;
 
@@ -75,6 +75,14 @@ void fc_conv2d_grad_weight(const fc_conv2d *p, fc_dtype dtype, const void *grad_
                            void *workspace, int threads);
 void fc_conv2d_grad_bias(const fc_conv2d *p, fc_dtype dtype, const void *grad_y, void *grad_bias, int threads);
 
+/* Transposed: y (N, C, H, W) = conv2d's grad_x of x (N, K, OH, OW), plus bias (C) or NULL.  p is the convolution from y's
+ * shape to x's; OH and OW may be smaller than its windows allow (output_padding).  Nothing is chosen from N or from the
+ * numbers in x.  Its grad_x is fc_conv2d_forward of grad_y, its grad_weight fc_conv2d_grad_weight of (x, grad_y). */
+size_t fc_conv_transpose2d_forward_workspace(const fc_conv2d *p, fc_dtype dtype, int threads);
+void fc_conv_transpose2d_forward(const fc_conv2d *p, fc_dtype dtype, const void *x, const void *weight, const void *bias,
+                                 void *y, void *workspace, int threads);
+void fc_conv_transpose2d_grad_bias(const fc_conv2d *p, fc_dtype dtype, const void *grad_y, void *grad_bias, int threads);
+
 /* x (N, C, H, W), y (N, C, OH, OW); window (i, j) covers rows i * stride_h - pad_h + r * dilation_h, r < kernel_h. */
 typedef struct {
     ptrdiff_t N, C, H, W, OH, OW;
@@ -96,6 +104,34 @@ void fc_avg_pool2d_forward(const fc_pool2d *p, fc_dtype dtype, const void *x, vo
 void fc_avg_pool2d_backward(const fc_pool2d *p, fc_dtype dtype, const void *grad_y, void *grad_x, int count_include_pad,
                             ptrdiff_t divisor, int threads);
 
+/* y (N, C * kernel_h * kernel_w, OH * OW): row (c, r, s) holds what tap (r, s) of every window of channel c sees, 0 outside
+ * of x.  fold adds it all up again where it came from. */
+void fc_unfold(const fc_pool2d *p, fc_dtype dtype, const void *x, void *y, int threads);
+void fc_fold(const fc_pool2d *p, fc_dtype dtype, const void *y, void *x, int threads);
+
+/* Window (i, j) covers rows floor(i * H / OH) .. ceil((i + 1) * H / OH) - 1, columns likewise; p's windows are not read. */
+void fc_adaptive_avg_pool2d_forward(const fc_pool2d *p, fc_dtype dtype, const void *x, void *y, int threads);
+void fc_adaptive_avg_pool2d_backward(const fc_pool2d *p, fc_dtype dtype, const void *grad_y, void *grad_x, int threads);
+
+/* x (N, C, L), one number a channel for the rest: y = (x - mean) * inv_std * weight + bias; none of N, C, L is 0.
+ * mean and inv_std = 1 / sqrt(variance + eps) are double for either type. */
+typedef struct {
+    ptrdiff_t N, C, L;
+    double eps, momentum;
+} fc_batch_norm;
+
+/* weight, bias: (C) or NULL, which count as 1 and 0.
+ * training: mean and variance are those of x; new_mean and new_var, where not NULL, become
+ * (1 - momentum) * running + momentum * batch's, of the unbiased variance.  Else both are the running ones. */
+size_t fc_batch_norm_workspace(const fc_batch_norm *p, fc_dtype dtype);
+void fc_batch_norm_forward(const fc_batch_norm *p, fc_dtype dtype, int training, const void *x, const void *weight,
+                           const void *bias, const void *running_mean, const void *running_var, void *y, double *mean,
+                           double *inv_std, void *new_mean, void *new_var, void *workspace, int threads);
+/* grad_x, grad_weight, grad_bias: NULL where not wanted.  training: whether mean and inv_std depend on x. */
+void fc_batch_norm_backward(const fc_batch_norm *p, fc_dtype dtype, int training, const void *grad_y, const void *x,
+                            const void *weight, const double *mean, const double *inv_std, void *grad_x,
+                            void *grad_weight, void *grad_bias, void *workspace, int threads);
+
 /* x (M, D), weight (O, D), bias (O) or NULL, y (M, O): y = x weight^T + bias */
 size_t fc_linear_workspace(fc_dtype dtype, ptrdiff_t M, ptrdiff_t D, ptrdiff_t O, int threads);
 void fc_linear_forward(fc_dtype dtype, const void *x, const void *weight, const void *bias, void *y, ptrdiff_t M,
@@ -110,33 +146,70 @@ void fc_linear_grad_bias(fc_dtype dtype, const void *grad_y, void *grad_bias, pt
 void fc_relu_forward(fc_dtype dtype, const void *x, void *y, ptrdiff_t n, int threads);
 void fc_relu_backward(fc_dtype dtype, const void *grad_y, const void *x, void *grad_x, ptrdiff_t n, int threads);
 
+/* y = x where x > 0, else slope * x */
+void fc_leaky_relu_forward(fc_dtype dtype, const void *x, void *y, ptrdiff_t n, double slope, int threads);
+void fc_leaky_relu_backward(fc_dtype dtype, const void *grad_y, const void *x, void *grad_x, ptrdiff_t n, double slope,
+                            int threads);
+/* y = 1 / (1 + exp(-x)), and tanh; back from y. */
+void fc_sigmoid_forward(fc_dtype dtype, const void *x, void *y, ptrdiff_t n, int threads);
+void fc_sigmoid_backward(fc_dtype dtype, const void *grad_y, const void *y, void *grad_x, ptrdiff_t n, int threads);
+void fc_tanh_forward(fc_dtype dtype, const void *x, void *y, ptrdiff_t n, int threads);
+void fc_tanh_backward(fc_dtype dtype, const void *grad_y, const void *y, void *grad_x, ptrdiff_t n, int threads);
+
 /* One random number for each of `units` runs of `unit` neighbouring elements; mask (units) is 1 where the run is kept. */
 void fc_dropout_forward(fc_dtype dtype, const void *x, void *y, uint8_t *mask, double p, uint64_t seed, ptrdiff_t units,
                         ptrdiff_t unit, int threads);
 void fc_dropout_backward(fc_dtype dtype, const void *grad_y, const uint8_t *mask, void *grad_x, double p,
                          ptrdiff_t units, ptrdiff_t unit, int threads);
 
-/* Rows of n elements: y = exp(x) / sum exp(x), or its logarithm. */
-void fc_softmax_forward(fc_dtype dtype, const void *x, void *y, ptrdiff_t rows, ptrdiff_t n, int log, int threads);
-void fc_softmax_backward(fc_dtype dtype, const void *grad_y, const void *y, void *grad_x, ptrdiff_t rows, ptrdiff_t n,
-                         int log, int threads);
+/* x (images, n, inner), along n: y = exp(x) / sum exp(x), or its logarithm. */
+void fc_softmax_forward(fc_dtype dtype, const void *x, void *y, ptrdiff_t images, ptrdiff_t n, ptrdiff_t inner, int log,
+                        int threads);
+void fc_softmax_backward(fc_dtype dtype, const void *grad_y, const void *y, void *grad_x, ptrdiff_t images, ptrdiff_t n,
+                         ptrdiff_t inner, int log, int threads);
 
-/* x (rows, n), target (rows) in 0 .. n-1 or ignore_index, weight (n) or NULL, a = label_smoothing:
+/* x (images, n, inner), target (images, inner) in 0 .. n-1 or ignore_index, weight (n) or NULL, a = label_smoothing:
  * losses[i] = (1 - a) w[t] (-log p[t]) + a / n * sum_c w[c] (-log p[c]), 0 for an ignored row. */
 void fc_cross_entropy_forward(fc_dtype dtype, const void *x, const int64_t *target, const void *weight,
-                              int64_t ignore_index, double label_smoothing, void *losses, ptrdiff_t rows, ptrdiff_t n,
-                              int threads);
+                              int64_t ignore_index, double label_smoothing, void *losses, ptrdiff_t images,
+                              ptrdiff_t n, ptrdiff_t inner, int threads);
 /* grad_x[i] = scale[i] * d losses[i] / d x[i] */
 void fc_cross_entropy_backward(fc_dtype dtype, const void *scale, const void *x, const int64_t *target,
                                const void *weight, int64_t ignore_index, double label_smoothing, void *grad_x,
-                               ptrdiff_t rows, ptrdiff_t n, int threads);
+                               ptrdiff_t images, ptrdiff_t n, ptrdiff_t inner, int threads);
+/* target (images, n, inner): probabilities.  losses[i] = -sum_c w[c] ((1 - a) target[c] + a / n) log p[c] */
+void fc_soft_cross_entropy_forward(fc_dtype dtype, const void *x, const void *target, const void *weight,
+                                   double label_smoothing, void *losses, ptrdiff_t images, ptrdiff_t n,
+                                   ptrdiff_t inner, int threads);
+void fc_soft_cross_entropy_backward(fc_dtype dtype, const void *scale, const void *x, const void *target,
+                                    const void *weight, double label_smoothing, void *grad_x, ptrdiff_t images,
+                                    ptrdiff_t n, ptrdiff_t inner, int threads);
 
-/* One step of stochastic gradient descent; velocity may be NULL (momentum 0); first: velocity starts as the gradient. */
+/* x (images, n, inner), target and losses (images, inner): losses = -weight[t] * x[t], 0 where t is ignore_index */
+void fc_nll_forward(fc_dtype dtype, const void *x, const int64_t *target, const void *weight, int64_t ignore_index,
+                    void *losses, ptrdiff_t images, ptrdiff_t n, ptrdiff_t inner, int threads);
+void fc_nll_backward(fc_dtype dtype, const void *scale, const int64_t *target, const void *weight,
+                     int64_t ignore_index, void *grad_x, ptrdiff_t images, ptrdiff_t n, ptrdiff_t inner, int threads);
+/* Whether each target is a class or ignore_index. */
+int fc_targets_within(const int64_t *target, ptrdiff_t n, int64_t classes, int64_t ignore_index);
+/* What losses are reduced by, in double: their sum, and the sum of the targets' weights (NULL: 1 each). */
+double fc_total(fc_dtype dtype, const void *x, ptrdiff_t n);
+double fc_counted(fc_dtype dtype, const int64_t *target, const void *weight, int64_t ignore_index, ptrdiff_t n);
+
+/* (x - target)^2: the sum, or each.  grad_x = factor * (x - target), times grad_y unless that is NULL. */
+double fc_squared_error_sum(fc_dtype dtype, const void *x, const void *target, ptrdiff_t n, int threads);
+void fc_squared_errors(fc_dtype dtype, const void *x, const void *target, void *y, ptrdiff_t n, int threads);
+void fc_squared_error_backward(fc_dtype dtype, const void *grad_y, const void *x, const void *target, double factor,
+                               void *grad_x, ptrdiff_t n, int threads);
+
+/* One step of stochastic gradient descent; velocity may be NULL (momentum 0); first: velocity starts as the gradient;
+ * maximize: up the gradient. */
 void fc_sgd_step(fc_dtype dtype, void *param, const void *grad, void *velocity, ptrdiff_t n, double lr, double momentum,
-                 double dampening, double weight_decay, int nesterov, int first, int threads);
-/* One step of Adam (decoupled: AdamW); step counts from 1. */
-void fc_adam_step(fc_dtype dtype, void *param, const void *grad, void *exp_avg, void *exp_avg_sq, ptrdiff_t n, double lr,
-                  double beta1, double beta2, double eps, double weight_decay, int decoupled, int64_t step, int threads);
+                 double dampening, double weight_decay, int nesterov, int maximize, int first, int threads);
+/* One step of Adam (decoupled: AdamW; max_exp_avg_sq not NULL: AMSGrad); step counts from 1. */
+void fc_adam_step(fc_dtype dtype, void *param, const void *grad, void *exp_avg, void *exp_avg_sq, void *max_exp_avg_sq,
+                  ptrdiff_t n, double lr, double beta1, double beta2, double eps, double weight_decay, int decoupled,
+                  int maximize, int64_t step, int threads);
 
 /* out[i][d] = images[index[i]][d] * scale + offset, rows of d bytes */
 void fc_gather_images(fc_dtype dtype, const uint8_t *images, const int64_t *index, void *out, ptrdiff_t rows,

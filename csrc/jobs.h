@@ -60,14 +60,14 @@ typedef struct {
 /* The constants of one optimiser step. */
 typedef struct {
     double lr, momentum, dampening, weight_decay;
-    int nesterov, first;
+    int nesterov, maximize, first;
 } fc_sgd;
 
 typedef struct {
     double lr, beta1, beta2, eps, weight_decay;
     double step_size;    /* lr / (1 - beta1^step) */
     double inverse_root; /* 1 / sqrt(1 - beta2^step) */
-    int decoupled;
+    int decoupled, maximize;
 } fc_adam;
 
 /* The constants of a cross-entropy over rows of n logits. */
@@ -77,5 +77,8 @@ typedef struct {
     double label_smoothing;
     double weight_sum; /* over all classes; for the gradient */
 } fc_cross_entropy;
+
+/* At most so many neighbouring positions at a time: a few cache lines of a row, whole vectors of any length. */
+enum { FC_POSITIONS = 128 };
 
 #endif

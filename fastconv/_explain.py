@@ -25,6 +25,7 @@ class Explanation(NamedTuple):
         - 'pointwise': a matrix product, for kernels of 1x1
         - 'depthwise': plane by plane, for groups of few channels
         - 'tap sums': a matrix product, then sums over the taps, for grad_x to few input channels
+        - 'product': a matrix product, for grad_x of a kernel as large as the image
         - 'outer products over channels', 'outer products over positions': for grad_weight
         - 'phases, then ...': a dilated convolution as undilated ones
     tile : (int, int)

@@ -5,7 +5,7 @@ validated: nothing here checks shapes.  Results are written into arrays that the
 `threads` is the most threads the call may use; small problems use fewer.
 """
 
-from typing import Any, Final
+from typing import Any, Final, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,9 +80,14 @@ def quick_linear_backward(
 ) -> tuple[NDArray[Any] | None, NDArray[Any] | None, NDArray[Any] | None] | None: ...
 def quick_relu(x: Any) -> NDArray[Any] | None: ...
 def quick_relu_backward(grad_y: Any, x: Any) -> NDArray[Any] | None: ...
+def quick_sigmoid(x: Any) -> NDArray[Any] | None: ...
+def quick_sigmoid_backward(grad_y: Any, y: Any) -> NDArray[Any] | None: ...
+def quick_tanh(x: Any) -> NDArray[Any] | None: ...
+def quick_tanh_backward(grad_y: Any, y: Any) -> NDArray[Any] | None: ...
 
 # -- convolution -----------------------------------------------------------------------------------------------------
 
+@final
 class Conv2dProblem:
     """The sizes of one convolution.  x (N, C, H, W); weight (K, C // groups, R, S); y (N, K, OH, OW)."""
 
@@ -144,8 +149,17 @@ def conv2d_grad_weight(
 ) -> None: ...
 def conv2d_grad_bias(problem: Conv2dProblem, grad_y: FloatArray, grad_bias: FloatArray, threads: int) -> None: ...
 
+# Transposed: the problem is the convolution from y's shape to x's.
+def conv_transpose2d_forward(
+    problem: Conv2dProblem, x: FloatArray, weight: FloatArray, bias: FloatArray | None, y: FloatArray, threads: int
+) -> None: ...
+def conv_transpose2d_grad_bias(
+    problem: Conv2dProblem, grad_y: FloatArray, grad_bias: FloatArray, threads: int
+) -> None: ...
+
 # -- pooling ---------------------------------------------------------------------------------------------------------
 
+@final
 class Pool2dProblem:
     """The sizes of one pooling.  x (N, C, H, W); y (N, C, OH, OW); padding the same on both sides of an axis."""
 
@@ -214,6 +228,11 @@ def avg_pool2d_backward(
     threads: int,
 ) -> None: ...
 
+# -- windows as columns: y (N, C * kernel_h * kernel_w, OH * OW) ------------------------------------------------------
+
+def unfold(problem: Pool2dProblem, x: FloatArray, y: FloatArray, threads: int) -> None: ...
+def fold(problem: Pool2dProblem, y: FloatArray, x: FloatArray, threads: int) -> None: ...
+
 # -- linear: x (M, I), weight (O, I), y (M, O) -------------------------------------------------------------------------
 
 def linear_forward(x: FloatArray, weight: FloatArray, bias: FloatArray | None, y: FloatArray, threads: int) -> None: ...
@@ -227,6 +246,14 @@ def relu_forward(x: FloatArray, y: FloatArray, threads: int) -> None: ...
 
 # x may be the input or the output of the forward pass.
 def relu_backward(grad_y: FloatArray, x: FloatArray, grad_x: FloatArray, threads: int) -> None: ...
+def leaky_relu_forward(x: FloatArray, y: FloatArray, slope: float, threads: int) -> None: ...
+def leaky_relu_backward(grad_y: FloatArray, x: FloatArray, grad_x: FloatArray, slope: float, threads: int) -> None: ...
+
+# Back from the result y.
+def sigmoid_forward(x: FloatArray, y: FloatArray, threads: int) -> None: ...
+def sigmoid_backward(grad_y: FloatArray, y: FloatArray, grad_x: FloatArray, threads: int) -> None: ...
+def tanh_forward(x: FloatArray, y: FloatArray, threads: int) -> None: ...
+def tanh_backward(grad_y: FloatArray, y: FloatArray, grad_x: FloatArray, threads: int) -> None: ...
 
 # One random number a unit of `unit` neighbouring elements: mask (x.size // unit,), 1 where the unit is kept.
 def dropout_forward(
@@ -236,12 +263,52 @@ def dropout_backward(
     grad_y: FloatArray, mask: NDArray[np.uint8], grad_x: FloatArray, p: float, unit: int, threads: int
 ) -> None: ...
 
-# -- rows: x (rows, n) -----------------------------------------------------------------------------------------------
+# Window (i, j) covers rows floor(i*H/OH) .. ceil((i+1)*H/OH) - 1; only N, C, H, W, OH, OW of the problem are read.
+def adaptive_avg_pool2d_forward(problem: Pool2dProblem, x: FloatArray, y: FloatArray, threads: int) -> None: ...
+def adaptive_avg_pool2d_backward(
+    problem: Pool2dProblem, grad_y: FloatArray, grad_x: FloatArray, threads: int
+) -> None: ...
+
+# -- batch normalisation: x (N, C, ...), none of its sizes 0; the other arrays (C,) ------------------------------------
+
+# mean and inv_std are written, float64 for either dtype; new_mean and new_var too, where given (in training).
+def batch_norm_forward(
+    x: FloatArray,
+    weight: FloatArray | None,
+    bias: FloatArray | None,
+    running_mean: FloatArray | None,
+    running_var: FloatArray | None,
+    y: FloatArray,
+    mean: NDArray[np.float64],
+    inv_std: NDArray[np.float64],
+    new_mean: FloatArray | None,
+    new_var: FloatArray | None,
+    training: bool,
+    momentum: float,
+    eps: float,
+    threads: int,
+) -> None: ...
+
+# A gradient that is None is not computed.
+def batch_norm_backward(
+    grad_y: FloatArray,
+    x: FloatArray,
+    weight: FloatArray | None,
+    mean: NDArray[np.float64],
+    inv_std: NDArray[np.float64],
+    grad_x: FloatArray | None,
+    grad_weight: FloatArray | None,
+    grad_bias: FloatArray | None,
+    training: bool,
+    threads: int,
+) -> None: ...
+
+# -- along the axis n of x (images, n, inner) --------------------------------------------------------------------------
 
 def softmax_forward(x: FloatArray, y: FloatArray, log: bool, threads: int) -> None: ...
 def softmax_backward(grad_y: FloatArray, y: FloatArray, grad_x: FloatArray, log: bool, threads: int) -> None: ...
 
-# losses (rows,): loss of each row before any reduction, 0 where target == ignore_index.
+# target, losses (images, inner): loss of each position before any reduction, 0 where target == ignore_index.
 # With weight w: loss = (1 - a) w[t] (-log p[t]) + a / n * sum_c w[c] (-log p[c]), a the label smoothing.
 def cross_entropy_forward(
     x: FloatArray,
@@ -253,7 +320,7 @@ def cross_entropy_forward(
     threads: int,
 ) -> None: ...
 
-# grad_x[i] = scale[i] * d losses[i] / d x[i]
+# grad_x[i] = scale[i] * d losses[i] / d x[i], scale as losses
 def cross_entropy_backward(
     scale: FloatArray,
     x: FloatArray,
@@ -263,6 +330,59 @@ def cross_entropy_backward(
     label_smoothing: float,
     grad_x: FloatArray,
     threads: int,
+) -> None: ...
+
+# target (images, n, inner) of probabilities: loss = -sum_c w[c] ((1 - a) target[c] + a / n) log p[c]
+def soft_cross_entropy_forward(
+    x: FloatArray,
+    target: FloatArray,
+    weight: FloatArray | None,
+    label_smoothing: float,
+    losses: FloatArray,
+    threads: int,
+) -> None: ...
+def soft_cross_entropy_backward(
+    scale: FloatArray,
+    x: FloatArray,
+    target: FloatArray,
+    weight: FloatArray | None,
+    label_smoothing: float,
+    grad_x: FloatArray,
+    threads: int,
+) -> None: ...
+
+# -- losses ------------------------------------------------------------------------------------------------------------
+
+# x (images, n, inner), target and losses (images, inner): losses = -weight[t] * x[t], 0 where t == ignore_index.
+def nll_forward(
+    x: FloatArray,
+    target: NDArray[np.int64],
+    weight: FloatArray | None,
+    ignore_index: int,
+    losses: FloatArray,
+    threads: int,
+) -> None: ...
+def nll_backward(
+    scale: FloatArray,
+    target: NDArray[np.int64],
+    weight: FloatArray | None,
+    ignore_index: int,
+    grad_x: FloatArray,
+    threads: int,
+) -> None: ...
+
+# Whether each target is in 0 .. classes - 1 or ignore_index.
+def targets_within(target: NDArray[np.int64], classes: int, ignore_index: int) -> bool: ...
+
+# Sums in float64: of x, and of weight[target] (1 each where None) where target != ignore_index.
+def total(x: FloatArray) -> float: ...
+def counted(target: NDArray[np.int64], weight: FloatArray | None, ignore_index: int) -> float: ...
+
+# (x - target)^2: the sum in float64, or each; grad_x = factor * (x - target) * grad_y (1 where None).
+def squared_error_sum(x: FloatArray, target: FloatArray, threads: int) -> float: ...
+def squared_errors(x: FloatArray, target: FloatArray, y: FloatArray, threads: int) -> None: ...
+def squared_error_backward(
+    grad_y: FloatArray | None, x: FloatArray, target: FloatArray, factor: float, grad_x: FloatArray, threads: int
 ) -> None: ...
 
 # -- optimisers: param and its state are updated in place --------------------------------------------------------------
@@ -279,9 +399,11 @@ def sgd_step(
     nesterov: bool,
     first: bool,
     threads: int,
+    maximize: bool = False,
 ) -> None: ...
 
 # step counts from 1.  decoupled: AdamW (param *= 1 - lr * weight_decay), else weight_decay * param joins the gradient.
+# max_exp_avg_sq: the largest exp_avg_sq so far, for AMSGrad.
 def adam_step(
     param: FloatArray,
     grad: FloatArray,
@@ -295,6 +417,8 @@ def adam_step(
     decoupled: bool,
     step: int,
     threads: int,
+    maximize: bool = False,
+    max_exp_avg_sq: FloatArray | None = None,
 ) -> None: ...
 
 # -- data --------------------------------------------------------------------------------------------------------------

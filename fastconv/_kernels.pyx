@@ -106,6 +106,11 @@ cdef extern from "fastconv.h" nogil:
                                void *workspace, int)
     void fc_conv2d_grad_bias(const fc_conv2d *, fc_dtype, void *grad_y, void *grad_bias, int)
 
+    size_t fc_conv_transpose2d_forward_workspace(const fc_conv2d *, fc_dtype, int)
+    void fc_conv_transpose2d_forward(const fc_conv2d *, fc_dtype, void *x, void *weight, void *bias, void *y,
+                                     void *workspace, int)
+    void fc_conv_transpose2d_grad_bias(const fc_conv2d *, fc_dtype, void *grad_y, void *grad_bias, int)
+
     void fc_max_pool2d_forward(const fc_pool2d *, fc_dtype, void *x, void *y, uint8_t *winners, int64_t *indices, int)
     void fc_max_pool2d_backward_winners(const fc_pool2d *, fc_dtype, void *grad_y, uint8_t *winners, void *grad_x,
                                         int)
@@ -115,6 +120,21 @@ cdef extern from "fastconv.h" nogil:
                                ptrdiff_t divisor, int)
     void fc_avg_pool2d_backward(const fc_pool2d *, fc_dtype, void *grad_y, void *grad_x, int count_include_pad,
                                 ptrdiff_t divisor, int)
+
+    void fc_unfold(const fc_pool2d *, fc_dtype, void *x, void *y, int)
+    void fc_fold(const fc_pool2d *, fc_dtype, void *y, void *x, int)
+    void fc_adaptive_avg_pool2d_forward(const fc_pool2d *, fc_dtype, void *x, void *y, int)
+    void fc_adaptive_avg_pool2d_backward(const fc_pool2d *, fc_dtype, void *grad_y, void *grad_x, int)
+    ctypedef struct fc_batch_norm:
+        ptrdiff_t N, C, L
+        double eps, momentum
+    size_t fc_batch_norm_workspace(const fc_batch_norm *, fc_dtype)
+    void fc_batch_norm_forward(const fc_batch_norm *, fc_dtype, int training, void *x, void *weight, void *bias,
+                               void *running_mean, void *running_var, void *y, double *mean, double *inv_std,
+                               void *new_mean, void *new_var, void *workspace, int)
+    void fc_batch_norm_backward(const fc_batch_norm *, fc_dtype, int training, void *grad_y, void *x, void *weight,
+                                double *mean, double *inv_std, void *grad_x, void *grad_weight, void *grad_bias,
+                                void *workspace, int)
 
     size_t fc_linear_workspace(fc_dtype, ptrdiff_t M, ptrdiff_t I, ptrdiff_t O, int)
     void fc_linear_forward(fc_dtype, void *x, void *weight, void *bias, void *y, ptrdiff_t M, ptrdiff_t I,
@@ -127,28 +147,58 @@ cdef extern from "fastconv.h" nogil:
                                void *workspace, int)
     void fc_linear_grad_bias(fc_dtype, void *grad_y, void *grad_bias, ptrdiff_t M, ptrdiff_t O, int)
 
-    void fc_relu_forward(fc_dtype, void *x, void *y, ptrdiff_t n, int)
-    void fc_relu_backward(fc_dtype, void *grad_y, void *x, void *grad_x, ptrdiff_t n, int)
+    void fc_relu_forward(fc_dtype, const void *x, void *y, ptrdiff_t n, int)
+    void fc_relu_backward(fc_dtype, const void *grad_y, const void *x, void *grad_x, ptrdiff_t n, int)
+    void fc_sigmoid_forward(fc_dtype, const void *x, void *y, ptrdiff_t n, int)
+    void fc_sigmoid_backward(fc_dtype, const void *grad_y, const void *y, void *grad_x, ptrdiff_t n, int)
+    void fc_tanh_forward(fc_dtype, const void *x, void *y, ptrdiff_t n, int)
+    void fc_tanh_backward(fc_dtype, const void *grad_y, const void *y, void *grad_x, ptrdiff_t n, int)
+    void fc_leaky_relu_forward(fc_dtype, void *x, void *y, ptrdiff_t n, double slope, int)
+    void fc_leaky_relu_backward(fc_dtype, void *grad_y, void *x, void *grad_x, ptrdiff_t n, double slope, int)
     void fc_dropout_forward(fc_dtype, void *x, void *y, uint8_t *mask, double p, uint64_t seed, ptrdiff_t units,
                             ptrdiff_t unit, int)
     void fc_dropout_backward(fc_dtype, void *grad_y, uint8_t *mask, void *grad_x, double p, ptrdiff_t units,
                              ptrdiff_t unit, int)
-    void fc_softmax_forward(fc_dtype, void *x, void *y, ptrdiff_t rows, ptrdiff_t n, int log, int)
-    void fc_softmax_backward(fc_dtype, void *grad_y, void *y, void *grad_x, ptrdiff_t rows, ptrdiff_t n, int log, int)
+    void fc_softmax_forward(fc_dtype, void *x, void *y, ptrdiff_t images, ptrdiff_t n, ptrdiff_t inner, int log, int)
+    void fc_softmax_backward(fc_dtype, void *grad_y, void *y, void *grad_x, ptrdiff_t images, ptrdiff_t n,
+                             ptrdiff_t inner, int log, int)
     void fc_cross_entropy_forward(fc_dtype, void *x, int64_t *target, void *weight, int64_t ignore_index,
-                                  double label_smoothing,
-                                  void *losses, ptrdiff_t rows, ptrdiff_t n, int)
+                                  double label_smoothing, void *losses, ptrdiff_t images, ptrdiff_t n,
+                                  ptrdiff_t inner, int)
     void fc_cross_entropy_backward(fc_dtype, void *scale, void *x, int64_t *target, void *weight,
-                                   int64_t ignore_index,
-                                   double label_smoothing, void *grad_x, ptrdiff_t rows, ptrdiff_t n, int)
+                                   int64_t ignore_index, double label_smoothing, void *grad_x, ptrdiff_t images,
+                                   ptrdiff_t n, ptrdiff_t inner, int)
+    void fc_soft_cross_entropy_forward(fc_dtype, void *x, void *target, void *weight, double label_smoothing,
+                                       void *losses, ptrdiff_t images, ptrdiff_t n, ptrdiff_t inner, int)
+    void fc_soft_cross_entropy_backward(fc_dtype, void *scale, void *x, void *target, void *weight,
+                                        double label_smoothing, void *grad_x, ptrdiff_t images, ptrdiff_t n,
+                                        ptrdiff_t inner, int)
+    void fc_nll_forward(fc_dtype, void *x, int64_t *target, void *weight, int64_t ignore_index, void *losses,
+                        ptrdiff_t images, ptrdiff_t n, ptrdiff_t inner, int)
+    void fc_nll_backward(fc_dtype, void *scale, int64_t *target, void *weight, int64_t ignore_index, void *grad_x,
+                         ptrdiff_t images, ptrdiff_t n, ptrdiff_t inner, int)
+    int fc_targets_within(int64_t *target, ptrdiff_t n, int64_t classes, int64_t ignore_index)
+    double fc_total(fc_dtype, void *x, ptrdiff_t n)
+    double fc_counted(fc_dtype, int64_t *target, void *weight, int64_t ignore_index, ptrdiff_t n)
+    double fc_squared_error_sum(fc_dtype, void *x, void *target, ptrdiff_t n, int)
+    void fc_squared_errors(fc_dtype, void *x, void *target, void *y, ptrdiff_t n, int)
+    void fc_squared_error_backward(fc_dtype, void *grad_y, void *x, void *target, double factor, void *grad_x,
+                                   ptrdiff_t n, int)
+
     void fc_sgd_step(fc_dtype, void *param, void *grad, void *velocity, ptrdiff_t n, double lr, double momentum,
-                     double dampening, double weight_decay, int nesterov, int first, int)
-    void fc_adam_step(fc_dtype, void *param, void *grad, void *exp_avg, void *exp_avg_sq, ptrdiff_t n, double lr,
-                      double beta1,
-                      double beta2, double eps, double weight_decay, int decoupled, int64_t step, int)
+                     double dampening, double weight_decay, int nesterov, int maximize, int first, int)
+    void fc_adam_step(fc_dtype, void *param, void *grad, void *exp_avg, void *exp_avg_sq, void *max_exp_avg_sq,
+                      ptrdiff_t n, double lr, double beta1, double beta2, double eps, double weight_decay,
+                      int decoupled, int maximize, int64_t step, int)
+
     void fc_gather_images(fc_dtype, uint8_t *images, int64_t *index, void *out, ptrdiff_t rows, ptrdiff_t d,
                           double scale,
                           double offset, int)
+
+
+# What computes one array from one, or from two, element by element.
+ctypedef void (*one_to_one)(fc_dtype, const void *x, void *y, ptrdiff_t n, int) noexcept nogil
+ctypedef void (*two_to_one)(fc_dtype, const void *grad_y, const void *x, void *grad_x, ptrdiff_t n, int) noexcept nogil
 
 
 # -- memory ----------------------------------------------------------------------------------------------------------
@@ -405,7 +455,7 @@ cdef class Conv2dProblem:
 
 # In the order of fc_algorithm.
 ALGORITHMS = ("channels", "positions", "pointwise", "winograd", "depthwise", "phases", "tap_sums", "outer_taps",
-              "outer_positions")
+              "outer_positions", "product")
 
 
 def conv2d_explain(Conv2dProblem problem, bint single, int which, int threads):
@@ -459,6 +509,28 @@ def conv2d_grad_bias(Conv2dProblem problem, np.ndarray grad_y, np.ndarray grad_b
     cdef void *op = floats(grad_bias, t)
     with nogil:
         fc_conv2d_grad_bias(&problem.p, t, gp, op, threads)
+
+
+# Transposed: the problem is the convolution from y's shape to x's.
+
+def conv_transpose2d_forward(Conv2dProblem problem, np.ndarray x, np.ndarray weight, bias, np.ndarray y, int threads):
+    cdef fc_dtype t = dtype_of(x)
+    cdef void *xp = floats(x, t)
+    cdef void *wp = floats(weight, t)
+    cdef void *bp = optional_floats(bias, t)
+    cdef void *yp = floats(y, t)
+    cdef fc_conv2d p = problem.now()
+    cdef _Workspace w = workspace(fc_conv_transpose2d_forward_workspace(&p, t, threads))
+    with nogil:
+        fc_conv_transpose2d_forward(&p, t, xp, wp, bp, yp, w.data, threads)
+
+
+def conv_transpose2d_grad_bias(Conv2dProblem problem, np.ndarray grad_y, np.ndarray grad_bias, int threads):
+    cdef fc_dtype t = dtype_of(grad_y)
+    cdef void *gp = floats(grad_y, t)
+    cdef void *op = floats(grad_bias, t)
+    with nogil:
+        fc_conv_transpose2d_grad_bias(&problem.p, t, gp, op, threads)
 
 
 # -- pooling ---------------------------------------------------------------------------------------------------------
@@ -537,6 +609,83 @@ def avg_pool2d_backward(Pool2dProblem problem, np.ndarray grad_y, np.ndarray gra
         fc_avg_pool2d_backward(&problem.p, t, gp, op, count_include_pad, divisor_override, threads)
 
 
+def adaptive_avg_pool2d_forward(Pool2dProblem problem, np.ndarray x, np.ndarray y, int threads):
+    cdef fc_dtype t = dtype_of(x)
+    cdef void *xp = floats(x, t)
+    cdef void *yp = floats(y, t)
+    with nogil:
+        fc_adaptive_avg_pool2d_forward(&problem.p, t, xp, yp, threads)
+
+
+def adaptive_avg_pool2d_backward(Pool2dProblem problem, np.ndarray grad_y, np.ndarray grad_x, int threads):
+    cdef fc_dtype t = dtype_of(grad_y)
+    cdef void *gp = floats(grad_y, t)
+    cdef void *op = floats(grad_x, t)
+    with nogil:
+        fc_adaptive_avg_pool2d_backward(&problem.p, t, gp, op, threads)
+
+
+# -- batch normalisation: x (N, C, ...) ------------------------------------------------------------------------------
+
+cdef fc_batch_norm norm_problem(np.ndarray x, double eps, double momentum):
+    cdef ptrdiff_t n = np.PyArray_DIM(x, 0), c = np.PyArray_DIM(x, 1)
+    return fc_batch_norm(n, c, np.PyArray_SIZE(x) // (n * c), eps, momentum)
+
+
+def batch_norm_forward(np.ndarray x, weight, bias, running_mean, running_var, np.ndarray y, np.ndarray mean,
+                       np.ndarray inv_std, new_mean, new_var, bint training, double momentum, double eps, int threads):
+    cdef fc_dtype t = dtype_of(x)
+    cdef void *xp = floats(x, t)
+    cdef void *wp = optional_floats(weight, t)
+    cdef void *bp = optional_floats(bias, t)
+    cdef void *rmp = optional_floats(running_mean, t)
+    cdef void *rvp = optional_floats(running_var, t)
+    cdef void *yp = floats(y, t)
+    cdef double *mp = <double *> floats(mean, FC_F64)
+    cdef double *ip = <double *> floats(inv_std, FC_F64)
+    cdef void *nmp = optional_floats(new_mean, t)
+    cdef void *nvp = optional_floats(new_var, t)
+    cdef fc_batch_norm p = norm_problem(x, eps, momentum)
+    cdef _Workspace w = workspace(fc_batch_norm_workspace(&p, t))
+    with nogil:
+        fc_batch_norm_forward(&p, t, training, xp, wp, bp, rmp, rvp, yp, mp, ip, nmp, nvp, w.data, threads)
+
+
+def batch_norm_backward(np.ndarray grad_y, np.ndarray x, weight, np.ndarray mean, np.ndarray inv_std, grad_x,
+                        grad_weight, grad_bias, bint training, int threads):
+    cdef fc_dtype t = dtype_of(x)
+    cdef void *gp = floats(grad_y, t)
+    cdef void *xp = floats(x, t)
+    cdef void *wp = optional_floats(weight, t)
+    cdef double *mp = <double *> floats(mean, FC_F64)
+    cdef double *ip = <double *> floats(inv_std, FC_F64)
+    cdef void *gxp = optional_floats(grad_x, t)
+    cdef void *gwp = optional_floats(grad_weight, t)
+    cdef void *gbp = optional_floats(grad_bias, t)
+    cdef fc_batch_norm p = norm_problem(x, 0, 0)
+    cdef _Workspace w = workspace(fc_batch_norm_workspace(&p, t))
+    with nogil:
+        fc_batch_norm_backward(&p, t, training, gp, xp, wp, mp, ip, gxp, gwp, gbp, w.data, threads)
+
+
+# -- windows as columns ----------------------------------------------------------------------------------------------
+
+def unfold(Pool2dProblem problem, np.ndarray x, np.ndarray y, int threads):
+    cdef fc_dtype t = dtype_of(x)
+    cdef void *xp = floats(x, t)
+    cdef void *yp = floats(y, t)
+    with nogil:
+        fc_unfold(&problem.p, t, xp, yp, threads)
+
+
+def fold(Pool2dProblem problem, np.ndarray y, np.ndarray x, int threads):
+    cdef fc_dtype t = dtype_of(y)
+    cdef void *yp = floats(y, t)
+    cdef void *xp = floats(x, t)
+    with nogil:
+        fc_fold(&problem.p, t, yp, xp, threads)
+
+
 # -- linear: x (M, I), weight (O, I), y (M, O) -----------------------------------------------------------------------
 
 def linear_forward(np.ndarray x, np.ndarray weight, bias, np.ndarray y, int threads):
@@ -584,23 +733,66 @@ def linear_grad_bias(np.ndarray grad_y, np.ndarray grad_bias, int threads):
 
 # -- element by element ----------------------------------------------------------------------------------------------
 
-def relu_forward(np.ndarray x, np.ndarray y, int threads):
+cdef run_one_to_one(one_to_one function, np.ndarray x, np.ndarray y, int threads):
     cdef fc_dtype t = dtype_of(x)
     cdef void *xp = floats(x, t)
     cdef void *yp = floats(y, t)
     cdef ptrdiff_t n = np.PyArray_SIZE(x)
     with nogil:
-        fc_relu_forward(t, xp, yp, n, threads)
+        function(t, xp, yp, n, threads)
 
 
-def relu_backward(np.ndarray grad_y, np.ndarray x, np.ndarray grad_x, int threads):
+cdef run_two_to_one(two_to_one function, np.ndarray grad_y, np.ndarray x, np.ndarray grad_x, int threads):
     cdef fc_dtype t = dtype_of(x)
     cdef void *gp = floats(grad_y, t)
     cdef void *xp = floats(x, t)
     cdef void *op = floats(grad_x, t)
     cdef ptrdiff_t n = np.PyArray_SIZE(x)
     with nogil:
-        fc_relu_backward(t, gp, xp, op, n, threads)
+        function(t, gp, xp, op, n, threads)
+
+
+def relu_forward(np.ndarray x, np.ndarray y, int threads):
+    run_one_to_one(fc_relu_forward, x, y, threads)
+
+
+def relu_backward(np.ndarray grad_y, np.ndarray x, np.ndarray grad_x, int threads):
+    run_two_to_one(fc_relu_backward, grad_y, x, grad_x, threads)
+
+
+def sigmoid_forward(np.ndarray x, np.ndarray y, int threads):
+    run_one_to_one(fc_sigmoid_forward, x, y, threads)
+
+
+def sigmoid_backward(np.ndarray grad_y, np.ndarray y, np.ndarray grad_x, int threads):
+    run_two_to_one(fc_sigmoid_backward, grad_y, y, grad_x, threads)
+
+
+def tanh_forward(np.ndarray x, np.ndarray y, int threads):
+    run_one_to_one(fc_tanh_forward, x, y, threads)
+
+
+def tanh_backward(np.ndarray grad_y, np.ndarray y, np.ndarray grad_x, int threads):
+    run_two_to_one(fc_tanh_backward, grad_y, y, grad_x, threads)
+
+
+def leaky_relu_forward(np.ndarray x, np.ndarray y, double slope, int threads):
+    cdef fc_dtype t = dtype_of(x)
+    cdef void *xp = floats(x, t)
+    cdef void *yp = floats(y, t)
+    cdef ptrdiff_t n = np.PyArray_SIZE(x)
+    with nogil:
+        fc_leaky_relu_forward(t, xp, yp, n, slope, threads)
+
+
+def leaky_relu_backward(np.ndarray grad_y, np.ndarray x, np.ndarray grad_x, double slope, int threads):
+    cdef fc_dtype t = dtype_of(x)
+    cdef void *gp = floats(grad_y, t)
+    cdef void *xp = floats(x, t)
+    cdef void *op = floats(grad_x, t)
+    cdef ptrdiff_t n = np.PyArray_SIZE(x)
+    with nogil:
+        fc_leaky_relu_backward(t, gp, xp, op, n, slope, threads)
 
 
 def dropout_forward(np.ndarray x, np.ndarray y, mask, double p, uint64_t seed, ptrdiff_t unit, int threads):
@@ -629,9 +821,9 @@ def softmax_forward(np.ndarray x, np.ndarray y, bint log, int threads):
     cdef fc_dtype t = dtype_of(x)
     cdef void *xp = floats(x, t)
     cdef void *yp = floats(y, t)
-    cdef ptrdiff_t rows = np.PyArray_DIM(x, 0), n = np.PyArray_DIM(x, 1)
+    cdef ptrdiff_t images = np.PyArray_DIM(x, 0), n = np.PyArray_DIM(x, 1), inner = np.PyArray_DIM(x, 2)
     with nogil:
-        fc_softmax_forward(t, xp, yp, rows, n, log, threads)
+        fc_softmax_forward(t, xp, yp, images, n, inner, log, threads)
 
 
 def softmax_backward(np.ndarray grad_y, np.ndarray y, np.ndarray grad_x, bint log, int threads):
@@ -639,9 +831,9 @@ def softmax_backward(np.ndarray grad_y, np.ndarray y, np.ndarray grad_x, bint lo
     cdef void *gp = floats(grad_y, t)
     cdef void *yp = floats(y, t)
     cdef void *op = floats(grad_x, t)
-    cdef ptrdiff_t rows = np.PyArray_DIM(y, 0), n = np.PyArray_DIM(y, 1)
+    cdef ptrdiff_t images = np.PyArray_DIM(y, 0), n = np.PyArray_DIM(y, 1), inner = np.PyArray_DIM(y, 2)
     with nogil:
-        fc_softmax_backward(t, gp, yp, op, rows, n, log, threads)
+        fc_softmax_backward(t, gp, yp, op, images, n, inner, log, threads)
 
 
 def cross_entropy_forward(np.ndarray x, target, weight, int64_t ignore_index, double label_smoothing, np.ndarray losses,
@@ -651,9 +843,9 @@ def cross_entropy_forward(np.ndarray x, target, weight, int64_t ignore_index, do
     cdef int64_t *tp = <int64_t *> typed(target, np.NPY_INT64)
     cdef void *wp = optional_floats(weight, t)
     cdef void *lp = floats(losses, t)
-    cdef ptrdiff_t rows = np.PyArray_DIM(x, 0), n = np.PyArray_DIM(x, 1)
+    cdef ptrdiff_t images = np.PyArray_DIM(x, 0), n = np.PyArray_DIM(x, 1), inner = np.PyArray_DIM(x, 2)
     with nogil:
-        fc_cross_entropy_forward(t, xp, tp, wp, ignore_index, label_smoothing, lp, rows, n, threads)
+        fc_cross_entropy_forward(t, xp, tp, wp, ignore_index, label_smoothing, lp, images, n, inner, threads)
 
 
 def cross_entropy_backward(np.ndarray scale, np.ndarray x, target, weight, int64_t ignore_index, double label_smoothing,
@@ -664,34 +856,147 @@ def cross_entropy_backward(np.ndarray scale, np.ndarray x, target, weight, int64
     cdef int64_t *tp = <int64_t *> typed(target, np.NPY_INT64)
     cdef void *wp = optional_floats(weight, t)
     cdef void *op = floats(grad_x, t)
-    cdef ptrdiff_t rows = np.PyArray_DIM(x, 0), n = np.PyArray_DIM(x, 1)
+    cdef ptrdiff_t images = np.PyArray_DIM(x, 0), n = np.PyArray_DIM(x, 1), inner = np.PyArray_DIM(x, 2)
     with nogil:
-        fc_cross_entropy_backward(t, sp, xp, tp, wp, ignore_index, label_smoothing, op, rows, n, threads)
+        fc_cross_entropy_backward(t, sp, xp, tp, wp, ignore_index, label_smoothing, op, images, n, inner, threads)
+
+
+def soft_cross_entropy_forward(np.ndarray x, np.ndarray target, weight, double label_smoothing, np.ndarray losses,
+                               int threads):
+    cdef fc_dtype t = dtype_of(x)
+    cdef void *xp = floats(x, t)
+    cdef void *tp = floats(target, t)
+    cdef void *wp = optional_floats(weight, t)
+    cdef void *lp = floats(losses, t)
+    cdef ptrdiff_t images = np.PyArray_DIM(x, 0), n = np.PyArray_DIM(x, 1), inner = np.PyArray_DIM(x, 2)
+    with nogil:
+        fc_soft_cross_entropy_forward(t, xp, tp, wp, label_smoothing, lp, images, n, inner, threads)
+
+
+def soft_cross_entropy_backward(np.ndarray scale, np.ndarray x, np.ndarray target, weight, double label_smoothing,
+                                np.ndarray grad_x, int threads):
+    cdef fc_dtype t = dtype_of(x)
+    cdef void *sp = floats(scale, t)
+    cdef void *xp = floats(x, t)
+    cdef void *tp = floats(target, t)
+    cdef void *wp = optional_floats(weight, t)
+    cdef void *op = floats(grad_x, t)
+    cdef ptrdiff_t images = np.PyArray_DIM(x, 0), n = np.PyArray_DIM(x, 1), inner = np.PyArray_DIM(x, 2)
+    with nogil:
+        fc_soft_cross_entropy_backward(t, sp, xp, tp, wp, label_smoothing, op, images, n, inner, threads)
+
+
+# -- losses ----------------------------------------------------------------------------------------------------------
+
+def nll_forward(np.ndarray x, target, weight, int64_t ignore_index, np.ndarray losses, int threads):
+    cdef fc_dtype t = dtype_of(x)
+    cdef void *xp = floats(x, t)
+    cdef int64_t *tp = <int64_t *> typed(target, np.NPY_INT64)
+    cdef void *wp = optional_floats(weight, t)
+    cdef void *lp = floats(losses, t)
+    cdef ptrdiff_t images = np.PyArray_DIM(x, 0), n = np.PyArray_DIM(x, 1), inner = np.PyArray_DIM(x, 2)
+    with nogil:
+        fc_nll_forward(t, xp, tp, wp, ignore_index, lp, images, n, inner, threads)
+
+
+def nll_backward(np.ndarray scale, target, weight, int64_t ignore_index, np.ndarray grad_x, int threads):
+    cdef fc_dtype t = dtype_of(grad_x)
+    cdef void *sp = floats(scale, t)
+    cdef int64_t *tp = <int64_t *> typed(target, np.NPY_INT64)
+    cdef void *wp = optional_floats(weight, t)
+    cdef void *op = floats(grad_x, t)
+    cdef ptrdiff_t images = np.PyArray_DIM(grad_x, 0), n = np.PyArray_DIM(grad_x, 1), inner = np.PyArray_DIM(grad_x, 2)
+    with nogil:
+        fc_nll_backward(t, sp, tp, wp, ignore_index, op, images, n, inner, threads)
+
+
+def targets_within(np.ndarray target, int64_t classes, int64_t ignore_index):
+    cdef int64_t *tp = <int64_t *> typed(target, np.NPY_INT64)
+    cdef ptrdiff_t n = np.PyArray_SIZE(target)
+    cdef bint within
+    with nogil:
+        within = fc_targets_within(tp, n, classes, ignore_index)
+    return within
+
+
+def total(np.ndarray x):
+    cdef fc_dtype t = dtype_of(x)
+    cdef void *xp = floats(x, t)
+    cdef ptrdiff_t n = np.PyArray_SIZE(x)
+    cdef double result
+    with nogil:
+        result = fc_total(t, xp, n)
+    return result
+
+
+def counted(np.ndarray target, weight, int64_t ignore_index):
+    cdef int64_t *tp = <int64_t *> typed(target, np.NPY_INT64)
+    cdef fc_dtype t = FC_F32 if weight is None else dtype_of(weight)
+    cdef void *wp = optional_floats(weight, t)
+    cdef ptrdiff_t n = np.PyArray_SIZE(target)
+    cdef double result
+    with nogil:
+        result = fc_counted(t, tp, wp, ignore_index, n)
+    return result
+
+
+def squared_error_sum(np.ndarray x, np.ndarray target, int threads):
+    cdef fc_dtype t = dtype_of(x)
+    cdef void *xp = floats(x, t)
+    cdef void *tp = floats(target, t)
+    cdef ptrdiff_t n = np.PyArray_SIZE(x)
+    cdef double result
+    with nogil:
+        result = fc_squared_error_sum(t, xp, tp, n, threads)
+    return result
+
+
+def squared_errors(np.ndarray x, np.ndarray target, np.ndarray y, int threads):
+    cdef fc_dtype t = dtype_of(x)
+    cdef void *xp = floats(x, t)
+    cdef void *tp = floats(target, t)
+    cdef void *yp = floats(y, t)
+    cdef ptrdiff_t n = np.PyArray_SIZE(x)
+    with nogil:
+        fc_squared_errors(t, xp, tp, yp, n, threads)
+
+
+def squared_error_backward(grad_y, np.ndarray x, np.ndarray target, double factor, np.ndarray grad_x, int threads):
+    cdef fc_dtype t = dtype_of(x)
+    cdef void *gp = optional_floats(grad_y, t)
+    cdef void *xp = floats(x, t)
+    cdef void *tp = floats(target, t)
+    cdef void *op = floats(grad_x, t)
+    cdef ptrdiff_t n = np.PyArray_SIZE(x)
+    with nogil:
+        fc_squared_error_backward(t, gp, xp, tp, factor, op, n, threads)
 
 
 # -- optimisers ------------------------------------------------------------------------------------------------------
 
 def sgd_step(np.ndarray param, np.ndarray grad, velocity, double lr, double momentum, double dampening,
-             double weight_decay, bint nesterov, bint first, int threads):
+             double weight_decay, bint nesterov, bint first, int threads, bint maximize=False):
     cdef fc_dtype t = dtype_of(param)
     cdef void *pp = floats(param, t)
     cdef void *gp = floats(grad, t)
     cdef void *vp = optional_floats(velocity, t)
     cdef ptrdiff_t n = np.PyArray_SIZE(param)
     with nogil:
-        fc_sgd_step(t, pp, gp, vp, n, lr, momentum, dampening, weight_decay, nesterov, first, threads)
+        fc_sgd_step(t, pp, gp, vp, n, lr, momentum, dampening, weight_decay, nesterov, maximize, first, threads)
 
 
 def adam_step(np.ndarray param, np.ndarray grad, np.ndarray exp_avg, np.ndarray exp_avg_sq, double lr, double beta1,
-              double beta2, double eps, double weight_decay, bint decoupled, int64_t step, int threads):
+              double beta2, double eps, double weight_decay, bint decoupled, int64_t step, int threads,
+              bint maximize=False, max_exp_avg_sq=None):
     cdef fc_dtype t = dtype_of(param)
     cdef void *pp = floats(param, t)
     cdef void *gp = floats(grad, t)
     cdef void *mp = floats(exp_avg, t)
     cdef void *vp = floats(exp_avg_sq, t)
+    cdef void *xp = optional_floats(max_exp_avg_sq, t)
     cdef ptrdiff_t n = np.PyArray_SIZE(param)
     with nogil:
-        fc_adam_step(t, pp, gp, mp, vp, n, lr, beta1, beta2, eps, weight_decay, decoupled, step, threads)
+        fc_adam_step(t, pp, gp, mp, vp, xp, n, lr, beta1, beta2, eps, weight_decay, decoupled, maximize, step, threads)
 
 
 # -- data ------------------------------------------------------------------------------------------------------------

@@ -57,5 +57,16 @@ def set_float32_precision(precision: str) -> None:
 
 
 def get_float32_precision() -> str:
-    """The setting of set_float32_precision: 'highest', 'high' or 'medium'."""
+    """The setting of `set_float32_precision`.
+
+    Returns
+    -------
+    precision : 'highest', 'high' or 'medium'
+
+    Examples
+    --------
+    >>> import fastconv
+    >>> fastconv.get_float32_precision()
+    'highest'
+    """
     return _precision

@@ -50,10 +50,10 @@ class Lines(Silent):
 class Rewritten(Lines):
     """A line on a terminal that is written over."""
 
-    def __init__(self, epochs: int, images: int | None, stream: TextIO) -> None:
+    def __init__(self, epochs: int, images: int | None, done: int, stream: TextIO) -> None:
         super().__init__(epochs, stream)
         self._images = images
-        self._done = 0
+        self._done = self._before = done
         self._next_update = self._begin = time.monotonic()
 
     def step(self, images: int, loss: float) -> None:
@@ -63,7 +63,7 @@ class Rewritten(Lines):
             return
         self._next_update = now + BAR_INTERVAL
         share = f"{100 * self._done / self._images:3.0f} %" if self._images else f"{self._done} images"
-        rate = self._done / max(now - self._begin, 1e-9)
+        rate = (self._done - self._before) / max(now - self._begin, 1e-9)
         self._stream.write(f"\r\x1b[K{share}  loss {loss:.4f}  {rate:,.0f} images/s")
         self._stream.flush()
 
@@ -78,9 +78,11 @@ class Rewritten(Lines):
 class Bar(Lines):
     """tqdm's bar over the whole run."""
 
-    def __init__(self, epochs: int, images: int | None, stream: TextIO, tqdm: Any) -> None:
+    def __init__(self, epochs: int, images: int | None, done: int, stream: TextIO, tqdm: Any) -> None:
         super().__init__(epochs, stream)
-        self._bar = tqdm(total=images, unit="img", unit_scale=True, dynamic_ncols=True, leave=False, file=stream)
+        self._bar = tqdm(
+            total=images, initial=done, unit="img", unit_scale=True, dynamic_ncols=True, leave=False, file=stream
+        )
         self._done = 0
         self._next_update = 0.0
 
@@ -109,8 +111,12 @@ def describe(entry: dict[str, Any], epochs: int) -> str:
     return f"{text}  {entry['train_seconds']:.1f} s"
 
 
-def make(show: bool, epochs: int, images: int | None) -> Silent:
-    """The progress that suits where stderr goes; `images` is how many the whole run goes through, if known."""
+def make(show: bool, epochs: int, images: int | None, done: int = 0) -> Silent:
+    """The progress that suits where stderr goes.
+
+    `images` is how many the whole run goes through, if known, and `done` how many of them it went through before it was
+    resumed; `epochs` is the number of the last epoch.
+    """
     stream = sys.stderr
     if not show or stream is None:
         return Silent()
@@ -119,5 +125,5 @@ def make(show: bool, epochs: int, images: int | None) -> Silent:
     try:
         tqdm = importlib.import_module("tqdm").tqdm
     except ImportError:
-        return Rewritten(epochs, images, stream)
-    return Bar(epochs, images, stream, tqdm)
+        return Rewritten(epochs, images, done, stream)
+    return Bar(epochs, images, done, stream, tqdm)

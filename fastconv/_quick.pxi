@@ -534,9 +534,9 @@ def quick_linear_backward(grad_y, x, weight, need):
     return grad_x, grad_weight, grad_bias
 
 
-# -- relu ------------------------------------------------------------------------------------------------------------
+# -- element by element ----------------------------------------------------------------------------------------------
 
-def quick_relu(x):
+cdef quick_one_to_one(one_to_one function, x):
     if not is_plain(x):
         return None
     cdef np.ndarray y = new_like(<np.ndarray> x)
@@ -546,11 +546,11 @@ def quick_relu(x):
     cdef void *xp = np.PyArray_DATA(<np.ndarray> x)
     cdef void *yp = np.PyArray_DATA(y)
     with nogil:
-        fc_relu_forward(t, xp, yp, n, threads)
+        function(t, xp, yp, n, threads)
     return y
 
 
-def quick_relu_backward(grad_y, x):
+cdef quick_two_to_one(two_to_one function, grad_y, x):
     if not is_plain(x) or not is_plain_like(grad_y, <np.ndarray> x):
         return None
     if not has_shape(<np.ndarray> grad_y, np.PyArray_NDIM(<np.ndarray> x), np.PyArray_DIMS(<np.ndarray> x)):
@@ -563,5 +563,29 @@ def quick_relu_backward(grad_y, x):
     cdef void *xp = np.PyArray_DATA(<np.ndarray> x)
     cdef void *op = np.PyArray_DATA(grad_x)
     with nogil:
-        fc_relu_backward(t, gp, xp, op, n, threads)
+        function(t, gp, xp, op, n, threads)
     return grad_x
+
+
+def quick_relu(x):
+    return quick_one_to_one(fc_relu_forward, x)
+
+
+def quick_relu_backward(grad_y, x):
+    return quick_two_to_one(fc_relu_backward, grad_y, x)
+
+
+def quick_sigmoid(x):
+    return quick_one_to_one(fc_sigmoid_forward, x)
+
+
+def quick_sigmoid_backward(grad_y, y):
+    return quick_two_to_one(fc_sigmoid_backward, grad_y, y)
+
+
+def quick_tanh(x):
+    return quick_one_to_one(fc_tanh_forward, x)
+
+
+def quick_tanh_backward(grad_y, y):
+    return quick_two_to_one(fc_tanh_backward, grad_y, y)

@@ -133,6 +133,13 @@ def get_num_threads() -> int:
     -----
     Small problems use fewer threads, where waking them would take longer than the work.  Results do not depend on the
     number of threads.
+
+    Examples
+    --------
+    >>> import fastconv
+    >>> with fastconv.threads(2):
+    ...     fastconv.get_num_threads()
+    2
     """
     return _num_threads
 

@@ -20,7 +20,7 @@ import operator
 from functools import lru_cache
 from math import prod
 from numbers import Real
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy import ndarray
@@ -158,6 +158,8 @@ def number_between(op: str, name: str, value: object, low: float, high: float) -
 
 
 def one_of(op: str, name: str, value: object, choices: tuple[str, ...]) -> str:
+    if type(value) is str and value in choices:
+        return value
     wanted = ", ".join(repr(choice) for choice in choices)
     if not isinstance(value, str):
         raise TypeError(f"{op}: {name} must be one of {wanted}, got {describe(value)}")
@@ -173,6 +175,17 @@ def needed(op: str, need: object) -> Need:
     if len(need) != 3:
         raise ShapeError(f"{op}: need must hold three bools (x, weight, bias), got {describe(need)}")
     return flag(op, "need[0]", need[0]), flag(op, "need[1]", need[1]), flag(op, "need[2]", need[2])
+
+
+def float_dtype(op: str, dtype: object) -> np.dtype[Any]:
+    """numpy.float32 or numpy.float64 from what stands for one of them; None does not, though NumPy takes it so."""
+    try:
+        kind = None if dtype is None else np.dtype(dtype)  # type: ignore[call-overload]
+    except (TypeError, ValueError):
+        kind = None
+    if kind is not None and kind in (F32, F64):
+        return F32 if kind == F32 else F64
+    raise TypeError(f"{op}: dtype must be float32 or float64, got {describe(dtype) if kind is None else kind}")
 
 
 def shape_tuple(op: str, name: str, value: object, ndims: tuple[int, ...]) -> tuple[int, ...]:
@@ -353,12 +366,7 @@ def check_conv2d_shapes(
     dtype: object,
 ) -> tuple[Conv2dProblem, bool]:
     """The problem of a convolution of which only the shapes are known, and whether it is of float32."""
-    try:
-        kind = np.dtype(dtype)  # type: ignore[call-overload]
-    except TypeError:
-        kind = None
-    if kind not in (np.float32, np.float64):
-        raise TypeError(f"{op}: dtype must be float32 or float64, got {describe(dtype)}")
+    kind = float_dtype(op, dtype)
     problem, _, _ = _conv2d(
         op,
         shape_tuple(op, "x_shape", x_shape, (3, 4)),
@@ -461,6 +469,189 @@ def _conv_pads(op: str, padding: Size | str, total_h: int, total_w: int) -> tupl
         return 0, 0, 0, 0
     pad_h, pad_w = pair(op, "padding", padding, 0)  # type: ignore[arg-type]
     return pad_h, pad_h, pad_w, pad_w
+
+
+# -- transposed convolution --------------------------------------------------------------------------------------------
+
+
+def check_conv_transpose2d(
+    op: str,
+    x: object,
+    weight: object,
+    bias: object,
+    stride: object,
+    padding: object,
+    output_padding: object,
+    groups: object,
+    dilation: object,
+) -> tuple[Array, Array, Array | None, Conv2dProblem, tuple[int, ...]]:
+    """Arrays ready for the compiled module, the convolution from y's shape to x's, and the shape of y."""
+    x, weight = _two_floats(op, x, weight)
+    problem, y_shape, bias_shape = _conv_transpose2d(
+        op,
+        x.shape,
+        weight.shape,
+        size(op, "stride", stride),
+        size(op, "padding", padding),
+        size(op, "output_padding", output_padding),
+        integer(op, "groups", groups),
+        size(op, "dilation", dilation),
+    )
+    if bias is not None:
+        bias = _bias(op, bias, x, bias_shape)
+    return contiguous(x), contiguous(weight), bias, problem, y_shape
+
+
+def check_output_padding(op: str, output_padding: Size, stride: Size, dilation: Size) -> tuple[int, int]:
+    """(height, width), each smaller than the stride or the dilation of its axis."""
+    extra = pair(op, "output_padding", output_padding, 0)
+    strides, dilations = pair(op, "stride", stride, 1), pair(op, "dilation", dilation, 1)
+    if any(e >= max(s, d) for e, s, d in zip(extra, strides, dilations, strict=True)):
+        raise ShapeError(
+            f"{op}: output_padding must be smaller than stride or dilation, got output_padding="
+            f"{describe(output_padding)} with stride={describe(stride)} and dilation={describe(dilation)}"
+        )
+    return extra
+
+
+@lru_cache(maxsize=4096)
+def _conv_transpose2d(
+    op: str,
+    x_shape: tuple[int, ...],
+    weight_shape: tuple[int, ...],
+    stride: Size,
+    padding: Size,
+    output_padding: Size,
+    groups: int,
+    dilation: Size,
+) -> tuple[Conv2dProblem, tuple[int, ...], tuple[int, ...]]:
+    """The convolution from y's shape to x's, the shape of y and the shape of bias."""
+    n, c, h, w = _layout(op, "x", x_shape)
+    k, r, s = _conv_transpose_weight(op, c, x_shape, weight_shape, groups)
+    stride_h, stride_w = pair(op, "stride", stride, 1)
+    pad_h, pad_w = pair(op, "padding", padding, 0)
+    dilation_h, dilation_w = pair(op, "dilation", dilation, 1)
+    extra_h, extra_w = check_output_padding(op, output_padding, stride, dilation)
+    padded = (
+        (h - 1) * stride_h + dilation_h * (r - 1) + 1 + extra_h,
+        (w - 1) * stride_w + dilation_w * (s - 1) + 1 + extra_w,
+    )
+    oh, ow = padded[0] - 2 * pad_h, padded[1] - 2 * pad_w
+    if oh < 1 or ow < 1:
+        raise ShapeError(
+            f"{op}: padding={describe(padding)} leaves nothing of the output of {describe(padded)} pixels; expected "
+            f"less than half of them on each side"
+        )
+    fits(op, "the output before its padding is cut off", (n, k, *padded))
+    if max(n, 1) * prod(weight_shape) * h * w > MAX_PRODUCTS:
+        raise ShapeError(f"{op}: x of shape {x_shape} with weight of shape {weight_shape} needs over 2**62 products")
+    # A stride that no second pixel takes, or the dilation of one tap, changes nothing but could overflow in C.
+    problem = Conv2dProblem(
+        n, k, oh, ow, c, r, s, h, w,
+        min(stride_h, padded[0]), min(stride_w, padded[1]), pad_h, pad_w,
+        dilation_h if r > 1 else 1, dilation_w if s > 1 else 1, groups,
+    )  # fmt: skip
+    return problem, (*x_shape[:-3], k, oh, ow), (k,)
+
+
+def _conv_transpose_weight(
+    op: str, c: int, x_shape: tuple[int, ...], weight_shape: tuple[int, ...], groups: int
+) -> tuple[int, int, int]:
+    """(K, R, S), once the channels of x and weight agree."""
+    if len(weight_shape) != 4:
+        raise ShapeError(f"{op}: weight must have shape (C, K // groups, R, S), got shape {weight_shape}")
+    if groups < 1:
+        raise ShapeError(f"{op}: groups must be at least 1, got {describe(groups)}")
+    if c % groups:
+        raise ShapeError(
+            f"{op}: groups must divide the {c} channels of x, got groups={describe(groups)} and x of shape {x_shape}"
+        )
+    if weight_shape[0] != c:
+        raise ShapeError(
+            f"{op}: weight has {weight_shape[0]} input channels but x has {c} channels; "
+            f"expected weight of shape {(c, *weight_shape[1:])}"
+        )
+    if min(weight_shape) < 1:
+        raise ShapeError(f"{op}: weight must not be empty, got shape {weight_shape}")
+    return weight_shape[1] * groups, weight_shape[2], weight_shape[3]
+
+
+# -- windows as columns ------------------------------------------------------------------------------------------------
+
+
+def check_unfold(
+    op: str, name: str, shape: tuple[int, ...], kernel_size: object, dilation: object, padding: object, stride: object
+) -> tuple[Pool2dProblem, tuple[int, ...]]:
+    """The problem, and the shape (N, C*R*S, OH*OW) or (C*R*S, OH*OW) of the columns, for images of this shape."""
+    return _unfold(
+        op,
+        name,
+        shape,
+        size(op, "kernel_size", kernel_size),
+        size(op, "dilation", dilation),
+        size(op, "padding", padding),
+        size(op, "stride", stride),
+    )
+
+
+@lru_cache(maxsize=4096)
+def _unfold(
+    op: str, name: str, shape: tuple[int, ...], kernel_size: Size, dilation: Size, padding: Size, stride: Size
+) -> tuple[Pool2dProblem, tuple[int, ...]]:
+    n, c, h, w = _layout(op, name, shape)
+    kernel_h, kernel_w = pair(op, "kernel_size", kernel_size, 1)
+    dilation_h, dilation_w = pair(op, "dilation", dilation, 1)
+    pad_h, pad_w = pair(op, "padding", padding, 0)
+    stride_h, stride_w = pair(op, "stride", stride, 1)
+    padded = (h + 2 * pad_h, w + 2 * pad_w)
+    fits(op, f"the image padded with padding={describe(padding)}", (n, c, *padded))
+    window = (dilation_h * (kernel_h - 1) + 1, dilation_w * (kernel_w - 1) + 1)
+    if window[0] > padded[0] or window[1] > padded[1]:
+        spans = "" if dilation_h == dilation_w == 1 else f" with dilation={describe(dilation)}"
+        raise ShapeError(
+            f"{op}: kernel_size={describe(kernel_size)}{spans} covers {describe(window)} pixels, more than the image "
+            f"of {describe(padded)} after padding"
+        )
+    oh, ow = (padded[0] - window[0]) // stride_h + 1, (padded[1] - window[1]) // stride_w + 1
+    columns = (n, c * kernel_h * kernel_w, oh * ow)
+    fits(op, "the array of windows", columns)
+    problem = Pool2dProblem(
+        n, c, h, w, oh, ow, kernel_h, kernel_w,
+        min(stride_h, padded[0]), min(stride_w, padded[1]), pad_h, pad_w,
+        dilation_h if kernel_h > 1 else 1, dilation_w if kernel_w > 1 else 1,
+    )  # fmt: skip
+    return problem, columns if len(shape) == 4 else columns[1:]
+
+
+def check_fold(
+    op: str,
+    shape: tuple[int, ...],
+    output_size: object,
+    kernel_size: object,
+    dilation: object,
+    padding: object,
+    stride: object,
+) -> tuple[Pool2dProblem, tuple[int, ...]]:
+    """The problem, and the shape (N, C, H, W) or (C, H, W) of the images, for columns of this shape."""
+    output = pair(op, "output_size", size(op, "output_size", output_size), 1)
+    kernel = pair(op, "kernel_size", size(op, "kernel_size", kernel_size), 1)
+    if len(shape) not in (2, 3):
+        raise ShapeError(f"{op}: x must have shape (N, C*R*S, L) or (C*R*S, L), got shape {shape}")
+    if not (shape[-2] and shape[-1]):
+        raise ShapeError(f"{op}: x must not be empty but for its batch size, got shape {shape}")
+    if shape[-2] % (kernel[0] * kernel[1]):
+        raise ShapeError(
+            f"{op}: x must have a multiple of {describe(kernel[0] * kernel[1])} rows for "
+            f"kernel_size={describe(kernel_size)}, got shape {shape}"
+        )
+    image = (*shape[:-2], shape[-2] // (kernel[0] * kernel[1]), *output)
+    problem, columns = check_unfold(op, "output_size", image, kernel_size, dilation, padding, stride)
+    if columns != shape:
+        raise ShapeError(
+            f"{op}: x has {shape[-1]} windows but output_size={describe(output_size)} has {problem.OH} x {problem.OW} "
+            f"of them; expected x of shape {columns}"
+        )
+    return problem, image
 
 
 # -- pooling -----------------------------------------------------------------------------------------------------------
@@ -602,6 +793,98 @@ def check_pool_input_shape(op: str, input_shape: object, grad_y: Array) -> tuple
     return shape
 
 
+def output_sizes(op: str, output_size: object) -> tuple[int | None, int | None]:
+    """(height, width) from an int or a pair of which each may be None, 'as the input'."""
+    if isinstance(output_size, tuple | list) and len(output_size) == 2:
+        first, second = output_size
+        height = None if first is None else integer(op, "output_size[0]", first)
+        width = None if second is None else integer(op, "output_size[1]", second)
+    else:
+        height, width = pair(op, "output_size", size(op, "output_size", output_size), 0)
+    if (height is not None and height < 0) or (width is not None and width < 0):
+        raise ShapeError(f"{op}: output_size must not be negative, got {describe(output_size)}")
+    return height, width
+
+
+@lru_cache(maxsize=4096)
+def check_adaptive_avg_pool2d(
+    op: str, shape: tuple[int, ...], height: int | None, width: int | None
+) -> tuple[Pool2dProblem, tuple[int, ...]]:
+    """The problem and the shape of y, for x of this shape and what `output_sizes` gave."""
+    n, c, h, w = _layout(op, "x", shape)
+    oh, ow = h if height is None else height, w if width is None else width
+    y_shape = (*shape[:-2], oh, ow)
+    fits(op, "the output", y_shape)
+    if max(n, 1) * c * (oh + h) * (ow + w) > MAX_ELEMENTS or (oh + 1) * h > MAX_PRODUCTS or (ow + 1) * w > MAX_PRODUCTS:
+        raise ShapeError(f"{op}: x of shape {shape} and an output of {(oh, ow)} pixels are too large")
+    return Pool2dProblem(n, c, h, w, oh, ow, 1, 1, 1, 1, 0, 0, 1, 1), y_shape
+
+
+# -- batch normalisation -----------------------------------------------------------------------------------------------
+
+
+def check_norm_input(op: str, name: str, x: object) -> Array:
+    """An array of shape (N, C, ...), of any sizes."""
+    array = floats(op, name, x)
+    if array.ndim < 2:
+        raise ShapeError(f"{op}: {name} must have shape (N, C) or (N, C, ...), got shape {array.shape}")
+    return array
+
+
+def per_channel(op: str, name: str, value: object, x: Array) -> Array | None:
+    """None, or one number for each channel of x, of its dtype, contiguous."""
+    if value is None:
+        return None
+    array = floats_like(op, name, value, "x", x)
+    if array.shape != x.shape[1:2]:
+        raise ShapeError(
+            f"{op}: {name} has shape {array.shape} but x has {x.shape[1]} channels; expected {name} of shape "
+            f"{x.shape[1:2]}"
+        )
+    return contiguous(array)
+
+
+def check_batch_norm(
+    op: str,
+    x: object,
+    running_mean: object,
+    running_var: object,
+    weight: object,
+    bias: object,
+    training: object,
+    momentum: object,
+    eps: object,
+) -> tuple[Array, Array | None, Array | None, Array | None, Array | None, bool, float, float]:
+    """Arrays ready for the compiled module, and plain numbers."""
+    x = check_norm_input(op, "x", x)
+    means, variances = per_channel(op, "running_mean", running_mean, x), per_channel(op, "running_var", running_var, x)
+    weights, biases = per_channel(op, "weight", weight, x), per_channel(op, "bias", bias, x)
+    training = flag(op, "training", training)
+    rate, least = number(op, "momentum", momentum), number(op, "eps", eps)
+    if not -(10.0**300) < rate < 10.0**300:
+        raise ShapeError(f"{op}: momentum must be finite, got {describe(momentum)}")
+    if not 0 <= least < 10.0**300 or (training and least == 0):
+        bound = "positive in training" if training else "at least 0"
+        raise ShapeError(f"{op}: eps must be {bound} and finite, got {describe(eps)}")
+    if not training and (means is None or variances is None):
+        name = "running_mean" if means is None else "running_var"
+        raise ShapeError(f"{op}: without training, {name} must be an array of shape {x.shape[1:2]}, got None")
+    if training and x.shape[0] * prod(x.shape[2:]) == 1:
+        raise ShapeError(
+            f"{op}: in training there must be more than one value per channel, got x of shape {x.shape}; "
+            f"a larger batch would do"
+        )
+    return contiguous(x), means, variances, weights, biases, training, rate, least
+
+
+def check_norm_statistics(op: str, name: str, value: object, x: Array) -> Array:
+    """The mean or inv_std that `batch_norm` returned: float64, one for each channel of x."""
+    array = exact_dtype(op, name, value, F64)
+    if array.shape != x.shape[1:2]:
+        raise ShapeError(f"{op}: {name} has shape {array.shape}, expected {x.shape[1:2]}: one number a channel of x")
+    return contiguous(array)
+
+
 # -- linear, softmax, cross-entropy, dropout ---------------------------------------------------------------------------
 
 
@@ -649,62 +932,114 @@ def axis(op: str, dim: object, ndim: int) -> int:
     return plain % ndim
 
 
-def check_cross_entropy(
-    op: str,
-    x: object,
-    target: object,
-    weight: object,
-    ignore_index: object,
-    reduction: object,
-    label_smoothing: object,
-) -> tuple[Array, Array, Array | None, int, str, float, bool]:
-    """x (N, C) and target (N,) int64 ready for the compiled module, and whether x came as (C,)."""
+class Scores(NamedTuple):
+    """What a loss over classes is computed from, ready for the compiled module.
+
+    x (images, C, inner); target of int64 in the shape of the losses, or of dtype and shape of x where it holds
+    probabilities.
+    """
+
+    x: Array
+    target: Array
+    weight: Array | None
+    ignored: int
+    reduction: str
+    shape: tuple[int, ...]  # of the losses before any reduction
+    soft: bool
+
+
+REDUCTIONS = ("mean", "sum", "none")
+
+
+def check_class_loss(
+    op: str, x: object, target: object, weight: object, ignore_index: object, reduction: object, *, soft: bool
+) -> Scores:
+    """x (C,), (N, C) or (N, C, d1, ...); target may hold probabilities where `soft`."""
     x = floats(op, "x", x)
-    if x.ndim not in (1, 2):
-        raise ShapeError(f"{op}: x must have shape (N, C) or (C,), got shape {x.shape}")
+    shape = x.shape
+    if not shape:
+        raise ShapeError(f"{op}: x must have shape (N, C), (C,) or (N, C, d1, ...), got shape {shape}")
     ignored = integer(op, "ignore_index", ignore_index)
     if not -(2**63) <= ignored < 2**63:
         raise ShapeError(f"{op}: ignore_index must fit 64 bits, got {describe(ignored)}")
-    reduction = one_of(op, "reduction", reduction, ("mean", "sum", "none"))
-    smoothing = number_between(op, "label_smoothing", label_smoothing, 0.0, 1.0)
-    classes = x.shape[-1]
+    reduction = one_of(op, "reduction", reduction, REDUCTIONS)
+    images, classes, inner = (1, shape[0], 1) if len(shape) == 1 else (shape[0], shape[1], prod(shape[2:]))
     if not classes:
-        raise ShapeError(f"{op}: x must have at least one class, got shape {x.shape}")
-    single = x.ndim == 1
-    indices = _target(op, target, x.shape, classes, ignored)
+        raise ShapeError(f"{op}: x must have at least one class, got shape {shape}")
+    targets = () if len(shape) == 1 else (images, *shape[2:])
+    or_else = f" or probabilities in the shape of x, {shape}" if soft else ""
+    soft = soft and isinstance(target, ndarray) and target.dtype.kind == "f" and target.shape == shape
+    if soft:
+        indices = _probabilities(op, target, x, ignored).reshape(images, classes, inner)
+    else:
+        indices = _target(op, target, shape, targets, classes, ignored, or_else)
     if weight is not None:
-        weight = floats_shaped(op, "weight", weight, "x", x, (classes,), "one weight a class,")
-        weight = contiguous(weight)
-    x = contiguous(x)
-    return (x.reshape(1, classes) if single else x), indices, weight, ignored, reduction, smoothing, single
+        weight = contiguous(floats_shaped(op, "weight", weight, "x", x, (classes,), "one weight a class,"))
+    x = contiguous(x).reshape(images, classes, inner)
+    return Scores(x, indices, weight, ignored, reduction, targets, soft)
 
 
-def _target(op: str, target: object, x_shape: tuple[int, ...], classes: int, ignored: int) -> Array:
-    """Class numbers as a contiguous int64 array of shape (N,), each of them a class or ignore_index."""
-    if isinstance(target, ndarray):
+def loss_gradient(op: str, grad_y: object, scores: Scores) -> Array | float:
+    """The gradient that a reduced loss, a number, or each of the losses gets; 1 where it is None."""
+    if grad_y is None:
+        return 1.0
+    if scores.reduction != "none":
+        return number(op, "grad_y", grad_y)
+    grad = floats_shaped(op, "grad_y", grad_y, "x", scores.x, scores.shape, "the shape of the losses,")
+    return contiguous(grad).reshape(-1)
+
+
+def check_mse_loss(op: str, x: object, target: object, reduction: object) -> tuple[Array, Array, str]:
+    """Contiguous x and target of one shape and dtype."""
+    x = floats(op, "x", x)
+    target = floats_shaped(op, "target", target, "x", x, x.shape, "the shape of x,")
+    return contiguous(x), contiguous(target), one_of(op, "reduction", reduction, REDUCTIONS)
+
+
+def _probabilities(op: str, target: object, x: Array, ignored: int) -> Array:
+    """The probability of every class, in the shape of x: a contiguous array of its dtype."""
+    array = floats_like(op, "target", target, "x", x)
+    if ignored >= 0:
+        raise ShapeError(f"{op}: ignore_index must be negative where target holds probabilities, got {ignored}")
+    return contiguous(array)
+
+
+def _target(
+    op: str,
+    target: object,
+    x_shape: tuple[int, ...],
+    shape: tuple[int, ...],
+    classes: int,
+    ignored: int,
+    or_else: str,
+) -> Array:
+    """Class numbers as a contiguous int64 array of the losses' shape, each of them a class or ignore_index."""
+    if type(target) is ndarray and target.dtype is I64 and target.shape == shape:  # the usual case, quickly
+        array = target
+    elif isinstance(target, ndarray):
         array = _plain(op, "target", target, "class numbers")
         if array.dtype.kind not in "iu":
-            raise TypeError(f"{op}: target must hold class numbers of an integer dtype, got {describe(array)}")
-        if array.shape != x_shape[:-1]:
+            raise TypeError(f"{op}: target must hold class numbers of an integer dtype{or_else}, got {describe(array)}")
+        if array.shape != shape:
             raise ShapeError(
-                f"{op}: target has shape {array.shape} but x has shape {x_shape}; "
-                f"expected target of shape {x_shape[:-1]}"
+                f"{op}: target has shape {array.shape} but x has shape {x_shape}; expected target of shape {shape}"
             )
-    elif len(x_shape) == 1:
+    elif not shape:
         scalar = integer(op, "target", target)
         if not -(2**63) <= scalar < 2**63:
             raise ShapeError(f"{op}: target must be in 0 .. {classes - 1}, got {describe(scalar)}")
         array = np.array(scalar, I64)
     else:
         raise TypeError(f"{op}: target must be a NumPy array of class numbers, got {describe(target)}")
-    if array.size and (int(array.min()) < 0 or int(array.max()) >= classes):
+    indices = contiguous(array if array.dtype is I64 else array.astype(I64, copy=False))
+    # uint64 beyond int64 turns negative, perhaps to ignore_index
+    if not _kernels.targets_within(indices, classes, ignored) or array.dtype.kind == "u":
         wrong = ((array < 0) | (array >= classes)) & (array != ignored)
         if wrong.any():
             raise ShapeError(
                 f"{op}: target must be in 0 .. {classes - 1} or ignore_index={ignored}, got {array[wrong].flat[0]}"
             )
-        array = np.where((array < 0) | (array >= classes), np.int64(ignored), array.astype(I64))
-    return contiguous(array.astype(I64, copy=False)).reshape(-1)
+    return indices
 
 
 def check_channels(op: str, name: str, array: Array) -> tuple[tuple[int, ...], int]:

@@ -26,7 +26,7 @@ from fastconv._validation import ShapeError
 from fastconv.nn.init import Init
 from fastconv.nn.module import Array
 
-__all__ = ["CLASSES", "INPUT_SHAPE", "OPTIMIZERS", "Recipe", "build", "names", "recipe"]
+__all__ = ["CLASSES", "INPUT_SHAPE", "OPTIMIZERS", "Recipe", "build", "names", "recipe", "resnet_small"]
 
 INPUT_SHAPE = (1, 28, 28)
 CLASSES = 10
@@ -273,6 +273,36 @@ def build(name: str, rng: np.random.Generator | int | None = None, dtype: DTypeL
     """
     layers = _network(name).layers(_Maker(np.random.default_rng(rng), dtype))
     return nn.Sequential(*layers)
+
+
+def resnet_small(
+    in_channels: int = 1,
+    num_classes: int = CLASSES,
+    rng: np.random.Generator | int | None = None,
+    dtype: DTypeLike = np.float32,
+) -> nn.ResNet:
+    """A residual network for small images: three stages of one block, of 16, 32 and 64 channels.
+
+    Parameters
+    ----------
+    in_channels, num_classes : int
+    rng : numpy.random.Generator, seed, or None
+        Draws the initial weights.
+    dtype : float32 or float64
+
+    Returns
+    -------
+    model : nn.ResNet, in training mode
+        x (N, in_channels, H, W) -> y (N, num_classes)
+
+    Examples
+    --------
+    >>> from fastconv import models
+    >>> model = models.resnet_small(rng=0)
+    >>> sum(parameter.size for parameter in model.parameters())
+    77754
+    """
+    return nn.ResNet((1, 1, 1), (16, 32, 64), in_channels, num_classes, dtype=dtype, rng=np.random.default_rng(rng))
 
 
 def recipe(name: str) -> Recipe:

@@ -2,7 +2,7 @@
 
 A schedule sets the optimiser's settings for step 0 when it is made, and for the next step each time `step()` is called,
 which is after the optimiser's own.  Names, defaults and values are PyTorch's where it has the schedule.  The state of a
-schedule is one number.
+schedule is one number.  Each of the optimiser's groups goes from the learning rate that it has.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastconv import _validation as check
-from fastconv.optim import MOST, SGD, Adam, Optimizer
+from fastconv.optim import MOST, Optimizer
 
-__all__ = ["CosineAnnealingLR", "LinearTailLR", "OneCycleLR", "Schedule"]
+__all__ = ["CosineAnnealingLR", "LinearTailLR", "OneCycleLR", "Schedule", "StepLR"]
 
 
 class Schedule:
@@ -26,6 +26,8 @@ class Schedule:
 
     Attributes
     ----------
+    base_lrs : list of float
+        The learning rate of each of the optimiser's groups when the schedule was made.
     last_step : int
         The step that the optimiser is set for, from 0.
     """
@@ -34,20 +36,26 @@ class Schedule:
         if not isinstance(optimizer, Optimizer):
             raise TypeError(f"{type(self).__name__}: optimizer must be an Optimizer, got {check.describe(optimizer)}")
         self.optimizer = optimizer
+        self.base_lrs: list[float] = [group["lr"] for group in optimizer.param_groups]
         self.last_step = 0
 
-    def lr_at(self, step: int) -> float:
-        """The learning rate of a step, counted from 0."""
+    def lr_at(self, step: int, group: int = 0) -> float:
+        """The learning rate of a group at a step, counted from 0."""
         raise NotImplementedError(f"{type(self).__name__} does not define lr_at")
 
     def apply(self) -> None:
         """Set the optimiser for `last_step`."""
-        self.optimizer.lr = self.lr_at(self.last_step)
+        for i in range(len(self.base_lrs)):
+            self.optimizer.param_groups[i]["lr"] = self.lr_at(self.last_step, i)
 
     def step(self) -> None:
         """Set the optimiser for the next step."""
         self.last_step += 1
         self.apply()
+
+    def get_last_lr(self) -> list[float]:
+        """The learning rate of each group as the optimiser has it now."""
+        return [group["lr"] for group in self.optimizer.param_groups]
 
     def state_dict(self) -> dict[str, int]:
         return {"last_step": self.last_step}
@@ -61,7 +69,61 @@ class Schedule:
         self.apply()
 
 
-class CosineAnnealingLR(Schedule):
+class _Recurrence(Schedule):
+    """A schedule that computes each learning rate from the one before, as PyTorch does, down to the last bit."""
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        super().__init__(optimizer)
+        self._known = [(0, lr) for lr in self.base_lrs]  # the last (step, learning rate) of each group
+
+    def _next(self, lr: float, step: int, base_lr: float) -> float:
+        """The learning rate of `step`, from that of the step before."""
+        raise NotImplementedError(f"{type(self).__name__} does not define _next")
+
+    def lr_at(self, step: int, group: int = 0) -> float:
+        base_lr = self.base_lrs[group]
+        known, lr = self._known[group]
+        if step < known:
+            known, lr = 0, base_lr
+        while known < step:
+            known += 1
+            lr = self._next(lr, known, base_lr)
+        self._known[group] = known, lr
+        return lr
+
+
+class StepLR(_Recurrence):
+    """The learning rate times `gamma` after each `step_size` steps: ``lr = lr0 * gamma**(step // step_size)``.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+    step_size : int, at least 1
+    gamma : float, at least 0
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv import nn, optim, schedules
+    >>> optimizer = optim.SGD([nn.Parameter(np.zeros(1))], lr=1.0)
+    >>> schedule = schedules.StepLR(optimizer, step_size=2, gamma=0.5)
+    >>> [schedule.lr_at(step) for step in range(6)]
+    [1.0, 1.0, 0.5, 0.5, 0.25, 0.25]
+    """
+
+    def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
+        super().__init__(optimizer)
+        self.step_size = check.integer("StepLR", "step_size", step_size)
+        if self.step_size < 1:
+            raise check.ShapeError(f"StepLR: step_size must be at least 1, got {check.describe(step_size)}")
+        self.gamma = check.number_between("StepLR", "gamma", gamma, 0.0, MOST)
+        self.apply()
+
+    def _next(self, lr: float, step: int, base_lr: float) -> float:
+        return lr if step % self.step_size else lr * self.gamma
+
+
+class CosineAnnealingLR(_Recurrence):
     """From the optimiser's learning rate to `eta_min` along half a cosine (Loshchilov and Hutter, 2017).
 
     ``lr = eta_min + (lr0 - eta_min) * (1 + cos(pi * step / T_max)) / 2``
@@ -81,11 +143,13 @@ class CosineAnnealingLR(Schedule):
         if self.T_max < 1:
             raise check.ShapeError(f"{op}: T_max must be at least 1, got {check.describe(T_max)}")
         self.eta_min = check.number_between(op, "eta_min", eta_min, 0.0, MOST)
-        self.base_lr = optimizer.lr
         self.apply()
 
-    def lr_at(self, step: int) -> float:
-        return self.eta_min + (self.base_lr - self.eta_min) * (1 + math.cos(math.pi * step / self.T_max)) / 2
+    def _next(self, lr: float, step: int, base_lr: float) -> float:
+        if (step - 1 - self.T_max) % (2 * self.T_max) == 0:  # from the minimum, where the ratio below is 0 / 0
+            return lr + (base_lr - self.eta_min) * (1 - math.cos(math.pi / self.T_max)) / 2
+        ratio = (1 + math.cos(math.pi * step / self.T_max)) / (1 + math.cos(math.pi * (step - 1) / self.T_max))
+        return ratio * (lr - self.eta_min) + self.eta_min
 
 
 class LinearTailLR(Schedule):
@@ -104,14 +168,13 @@ class LinearTailLR(Schedule):
     def __init__(self, optimizer: Optimizer, total_steps: int, tail: float = 0.2) -> None:
         super().__init__(optimizer)
         op = "LinearTailLR"
-        self.total_steps = _total_steps(op, total_steps, None, None)
+        self.total_steps = _total_steps(op, check.integer(op, "total_steps", total_steps), None, None)
         self.tail = check.number_between(op, "tail", tail, math.ulp(0.0), 1.0)
-        self.base_lr = optimizer.lr
         self.apply()
 
-    def lr_at(self, step: int) -> float:
+    def lr_at(self, step: int, group: int = 0) -> float:
         left = max(0, self.total_steps - step)
-        return self.base_lr * min(1.0, left / (self.tail * self.total_steps))
+        return self.base_lrs[group] * min(1.0, left / (self.tail * self.total_steps))
 
 
 class OneCycleLR(Schedule):
@@ -125,14 +188,14 @@ class OneCycleLR(Schedule):
     Parameters
     ----------
     optimizer : Optimizer
-    max_lr : float, above 0
+    max_lr : float, above 0, or a list of one for each group
     total_steps : int or None
         None is ``epochs * steps_per_epoch``, which must then be given.
     epochs, steps_per_epoch : int or None
     pct_start : float, 0 to 1
     anneal_strategy : 'cos' or 'linear'
     cycle_momentum : bool
-    base_momentum, max_momentum : float, 0 to 1
+    base_momentum, max_momentum : float, 0 to 1, or a list of one for each group
     div_factor, final_div_factor : float, above 0
     three_phase : bool
 
@@ -145,15 +208,15 @@ class OneCycleLR(Schedule):
     def __init__(
         self,
         optimizer: Optimizer,
-        max_lr: float,
+        max_lr: float | list[float],
         total_steps: int | None = None,
         epochs: int | None = None,
         steps_per_epoch: int | None = None,
         pct_start: float = 0.3,
         anneal_strategy: str = "cos",
         cycle_momentum: bool = True,
-        base_momentum: float = 0.85,
-        max_momentum: float = 0.95,
+        base_momentum: float | list[float] = 0.85,
+        max_momentum: float | list[float] = 0.95,
         div_factor: float = 25.0,
         final_div_factor: float = 1e4,
         three_phase: bool = False,
@@ -161,47 +224,63 @@ class OneCycleLR(Schedule):
         super().__init__(optimizer)
         op = "OneCycleLR"
         tiny = math.ulp(0.0)
-        max_lr = check.number_between(op, "max_lr", max_lr, tiny, MOST)
+        max_lrs = self._of_groups("max_lr", max_lr, tiny, MOST)
         pct_start = check.number_between(op, "pct_start", pct_start, 0.0, 1.0)
-        initial = max_lr / check.number_between(op, "div_factor", div_factor, tiny, MOST)
-        last = initial / check.number_between(op, "final_div_factor", final_div_factor, tiny, MOST)
-        low = check.number_between(op, "base_momentum", base_momentum, 0.0, 1.0)
-        high = check.number_between(op, "max_momentum", max_momentum, 0.0, 1.0)
+        div_factor = check.number_between(op, "div_factor", div_factor, tiny, MOST)
+        final_div_factor = check.number_between(op, "final_div_factor", final_div_factor, tiny, MOST)
+        lows = self._of_groups("base_momentum", base_momentum, 0.0, 1.0)
+        highs = self._of_groups("max_momentum", max_momentum, 0.0, 1.0)
         self._cosine = check.one_of(op, "anneal_strategy", anneal_strategy, ("cos", "linear")) == "cos"
         self.cycle_momentum = check.flag(op, "cycle_momentum", cycle_momentum)
-        if self.cycle_momentum and not isinstance(optimizer, SGD | Adam):
+        if self.cycle_momentum and not {"momentum", "betas"} & set(optimizer.defaults):
             raise check.ShapeError(f"{op}: cycle_momentum needs an optimiser with momentum, got {optimizer!r}")
         self.total_steps = _total_steps(op, total_steps, epochs, steps_per_epoch)
-        # (last step of the phase, learning rate and momentum at its begin, at its end)
-        peak = pct_start * self.total_steps - 1
-        self._phases = [(peak, initial, max_lr, high, low)]
-        if check.flag(op, "three_phase", three_phase):
-            self._phases.append((2 * pct_start * self.total_steps - 2, max_lr, initial, low, high))
-            self._phases.append((float(self.total_steps - 1), initial, last, high, high))
-        else:
-            self._phases.append((float(self.total_steps - 1), max_lr, last, low, high))
+        end = float(self.total_steps - 1)
+        # Of each group: (last step of the phase, learning rate and momentum at its begin, at its end).
+        self._phases: list[list[tuple[float, float, float, float, float]]] = []
+        three = check.flag(op, "three_phase", three_phase)
+        for most, low, high in zip(max_lrs, lows, highs, strict=True):
+            initial = most / div_factor
+            last = initial / final_div_factor
+            phases = [(pct_start * self.total_steps - 1, initial, most, high, low)]
+            if three:
+                phases.append((2 * pct_start * self.total_steps - 2, most, initial, low, high))
+                phases.append((end, initial, last, high, high))
+            else:
+                phases.append((end, most, last, low, high))
+            self._phases.append(phases)
         self.apply()
 
-    def lr_at(self, step: int) -> float:
-        return self._values(step)[0]
+    def _of_groups(self, name: str, value: object, low: float, high: float) -> list[float]:
+        """One number for each group, from a list of them or from one for all."""
+        op, count = "OneCycleLR", len(self.base_lrs)
+        if not isinstance(value, list | tuple):
+            return [check.number_between(op, name, value, low, high)] * count
+        if len(value) != count:
+            raise check.ShapeError(f"{op}: {name} must have one number for each of {count} groups, got {len(value)}")
+        return [check.number_between(op, f"{name}[{i}]", one, low, high) for i, one in enumerate(value)]
+
+    def lr_at(self, step: int, group: int = 0) -> float:
+        return self._values(step, group)[0]
 
     def apply(self) -> None:
         if self.last_step > self.total_steps:
             raise check.ShapeError(f"OneCycleLR: step {self.last_step} is beyond the total of {self.total_steps} steps")
-        self.optimizer.lr, momentum = self._values(self.last_step)
-        if not self.cycle_momentum:
-            return
-        if isinstance(self.optimizer, Adam):
-            self.optimizer.betas = (momentum, self.optimizer.betas[1])
-        elif isinstance(self.optimizer, SGD):
-            self.optimizer.momentum = momentum
+        for i in range(len(self._phases)):
+            group = self.optimizer.param_groups[i]
+            group["lr"], momentum = self._values(self.last_step, i)
+            if self.cycle_momentum and "betas" in group:
+                group["betas"] = (momentum, group["betas"][1])
+            elif self.cycle_momentum:
+                group["momentum"] = momentum
 
-    def _values(self, step: int) -> tuple[float, float]:
+    def _values(self, step: int, group: int) -> tuple[float, float]:
         """Learning rate and momentum of a step."""
         begin = 0.0
-        for phase in self._phases:
+        phases = self._phases[group]
+        for phase in phases:
             end, lr0, lr1, momentum0, momentum1 = phase
-            if step <= end or phase is self._phases[-1]:
+            if step <= end or phase is phases[-1]:
                 break
             begin = end
         part = (step - begin) / (end - begin) if end != begin else 1.0

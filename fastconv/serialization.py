@@ -13,6 +13,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import secrets
 import zipfile
 from collections.abc import Callable, Mapping
@@ -26,6 +27,11 @@ from numpy.lib import format as npy
 
 from fastconv import models, nn
 from fastconv.nn.module import Array
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 __all__ = [
     "ModelInfo",
@@ -59,22 +65,69 @@ def atomic_write(path: PathLike, write: Callable[[IO[bytes]], object]) -> None:
     Raises
     ------
     OSError
-        If the file cannot be written; what was there before is still there.
+        If the file cannot be written; what was there before is still there, and no temporary file is left.
+
+    Notes
+    -----
+    A process that is killed while it writes leaves its temporary file behind; the next write of the same file removes
+    it.  Files that another process is writing at that moment are locked, and stay.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    temporary = path  # until there is one
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
+        _remove_leftovers(path)
+        descriptor, temporary = _open_temporary(path)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+                if fcntl is not None:
+                    os.replace(temporary, path)  # while the lock is held
+            if fcntl is None:
+                os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+    except OSError as error:  # a full disk names no file, a folder that cannot be written to one that nobody knows
+        if error.errno is not None and error.filename in (None, os.fspath(temporary)):
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from None
         raise
     _sync_folder(path.parent)
+
+
+def _open_temporary(path: Path) -> tuple[int, Path]:
+    """A new file beside `path`, open for writing and locked: its descriptor and its name."""
+    while True:
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+        try:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from None
+        if fcntl is None:
+            return descriptor, temporary
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.fstat(descriptor).st_nlink:  # else it was taken for a leftover in the instant before it was locked
+            return descriptor, temporary
+        os.close(descriptor)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove temporary files of writes that were killed: those that nobody holds a lock on."""
+    if fcntl is None:
+        return
+    pattern = re.compile(re.escape(f".{path.name}.") + "[0-9a-f]{12}" + re.escape(".tmp"))
+    with contextlib.suppress(OSError):
+        for name in [name for name in os.listdir(path.parent) if pattern.fullmatch(name)]:
+            with contextlib.suppress(OSError):
+                descriptor = os.open(path.with_name(name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    os.unlink(path.with_name(name))
+                finally:
+                    os.close(descriptor)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -112,13 +165,15 @@ def save_weights(path: PathLike, state: Mapping[str, Array], metadata: Mapping[s
     Raises
     ------
     ValueError
-        If the path ends otherwise, or a name is one that the format cannot hold.
+        If the path ends otherwise, a name is one that the format cannot hold, or an array is not of float32, float64 or
+        int64, which `load_weights` would refuse.
     ImportError
         For .safetensors where that package is not installed.
     OSError
         If the file cannot be written.
     """
-    arrays = {name: np.ascontiguousarray(array) for name, array in state.items()}
+    arrays = {name: np.asarray(array, order="C") for name, array in state.items()}
+    _check_dtypes(path, arrays)
     text = dict(metadata or {})
     if _suffix(path) == ".safetensors":
         data = _safetensors(path).numpy.save(arrays, metadata=text)
@@ -139,7 +194,7 @@ def load_weights(path: PathLike) -> tuple[dict[str, Array], dict[str, str]]:
 
     Returns
     -------
-    state : dict of str to ndarray, float32 or float64
+    state : dict of str to ndarray, float32, float64 or int64
     metadata : dict of str to str
 
     Raises
@@ -183,40 +238,67 @@ def _load_safetensors(path: PathLike) -> tuple[dict[str, Array], dict[str, str]]
             metadata = dict(file.metadata() or {})
     except (safetensors.SafetensorError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{os.fspath(path)}: the file is damaged, or no safetensors file ({error})") from None
-    for name, array in state.items():
-        _check_floats(path, name, array.dtype)
+    _check_dtypes(path, state)
     return state, metadata
 
 
 def _load_npz(path: PathLike) -> tuple[dict[str, Array], dict[str, str]]:
-    state: dict[str, Array] = {}
-    metadata: dict[str, str] = {}
     with open(path, "rb") as raw:
         try:
-            with zipfile.ZipFile(raw) as archive:
-                for entry in archive.infolist():
-                    name = entry.filename.removesuffix(".npy")
-                    if name == METADATA:
-                        metadata = _metadata(_entry(path, archive, entry, name, np.uint8))
-                    elif name in state:
-                        raise ValueError(f"{name} is there twice")
-                    else:
-                        state[name] = _entry(path, archive, entry, name, None)
+            state, text = read_npz(raw, _check_dtype)
+            return state, _metadata(text) if text else {}
         except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
-            prefix = f"{os.fspath(path)}: "
-            text = str(error).removeprefix(prefix)
-            raise ValueError(f"{prefix}the file is damaged, or no .npz file of weights ({text})") from None
+            raise ValueError(f"{os.fspath(path)}: the file is damaged, or no .npz file of weights ({error})") from None
+
+
+def read_npz(
+    raw: IO[bytes], accept: Callable[[str, np.dtype[Any]], None], most_metadata: int = MOST_METADATA
+) -> tuple[dict[str, Array], bytes]:
+    """Arrays by name from an .npz file that is not to be trusted, and the bytes of its metadata.
+
+    Parameters
+    ----------
+    raw : open binary file
+    accept : callable
+        Given the name and dtype of each array before it is made; raises ValueError if it is none that is wanted.
+    most_metadata : int
+        Bytes that the metadata may have.
+
+    Returns
+    -------
+    state : dict of str to ndarray
+    metadata : bytes, empty where there is none
+
+    Raises
+    ------
+    ValueError, zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError
+        If the file is not what it should be.
+    """
+    state: dict[str, Array] = {}
+    metadata = b""
+    size = os.fstat(raw.fileno()).st_size
+    with zipfile.ZipFile(raw) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) > size:  # entries may overlap: one by one is not enough
+            raise ValueError("what it holds is longer than the file")
+        for entry in archive.infolist():
+            name = entry.filename.removesuffix(".npy")
+            if name in state:
+                raise ValueError(f"{name} is there twice")
+            if name == METADATA:
+                if entry.file_size > most_metadata:
+                    raise ValueError(f"{name} is too long")
+                metadata = _entry(archive, entry, name, _check_bytes).tobytes()
+            else:
+                state[name] = _entry(archive, entry, name, accept)
     return state, metadata
 
 
-def _entry(path: PathLike, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, name: str, dtype: Any) -> Array:
-    """One array of an .npz file; its announced size is checked against the file before it is read."""
+def _entry(
+    archive: zipfile.ZipFile, entry: zipfile.ZipInfo, name: str, accept: Callable[[str, np.dtype[Any]], None]
+) -> Array:
+    """One array of an .npz file; what it announces is checked against the bytes that are there."""
     if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
         raise ValueError(f"{name} is compressed; write it with numpy.savez, not numpy.savez_compressed")
-    if dtype is not None and entry.file_size > MOST_METADATA:
-        raise ValueError(f"{name} is too long")
-    if entry.file_size > os.fstat(archive.fp.fileno()).st_size:  # type: ignore[union-attr]
-        raise ValueError(f"{name} is longer than the file")
     with archive.open(entry) as member:
         data = member.read()
     stream = io.BytesIO(data)
@@ -225,26 +307,37 @@ def _entry(path: PathLike, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, nam
         raise ValueError(f"{name} is of .npy version {version}")
     read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
     shape, fortran, kind = read_header(stream)
-    if dtype is None:
-        _check_floats(path, name, kind)
-    elif kind != dtype:
-        raise ValueError(f"{name} is {kind}, expected {np.dtype(dtype)}")
+    accept(name, kind)
     if any(extent < 0 for extent in shape) or prod(shape) * kind.itemsize != len(data) - stream.tell():
         raise ValueError(f"{name} has another length than its shape {shape} says")
     flat = np.frombuffer(data, kind, offset=stream.tell())
     return flat.reshape(shape, order="F" if fortran else "C").astype(kind.newbyteorder("="), order="C")
 
 
-def _metadata(array: Array) -> dict[str, str]:
-    found = json.loads(array.tobytes().decode())
+def _metadata(text: bytes) -> dict[str, str]:
+    found = json.loads(text.decode())
     if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
         raise ValueError(f"{METADATA} is no dict of str to str")
     return found
 
 
-def _check_floats(path: PathLike, name: str, dtype: np.dtype[Any]) -> None:
-    if dtype.kind != "f" or dtype.itemsize not in (4, 8):
-        raise ValueError(f"{os.fspath(path)}: {name} is {dtype}, expected float32 or float64")
+def _check_dtypes(path: PathLike, state: Mapping[str, Array]) -> None:
+    try:
+        for name, array in state.items():
+            _check_dtype(name, array.dtype)
+    except ValueError as error:
+        raise ValueError(f"{os.fspath(path)}: {error}") from None
+
+
+def _check_dtype(name: str, dtype: np.dtype[Any]) -> None:
+    """Weights are floats; what a layer counts (`num_batches_tracked` of batch norm) is int64."""
+    if (dtype.kind, dtype.itemsize) not in (("f", 4), ("f", 8), ("i", 8)):
+        raise ValueError(f"{name} is {dtype}, expected float32, float64 or int64")
+
+
+def _check_bytes(name: str, dtype: np.dtype[Any]) -> None:
+    if dtype != np.uint8:
+        raise ValueError(f"{name} is {dtype}, expected uint8")
 
 
 # -- a model and what it is --------------------------------------------------------------------------------------------
@@ -299,10 +392,10 @@ def load_model(path: PathLike) -> tuple[nn.Sequential, ModelInfo]:
     state, metadata = load_weights(path)
     try:
         info = _info(metadata)
-        dtypes = {array.dtype for array in state.values()}
+        dtypes = {array.dtype for array in state.values() if array.dtype.kind == "f"}
         model = models.build(info.net, rng=0, dtype=np.float64 if dtypes == {np.dtype(np.float64)} else np.float32)
         model.load_state_dict(state)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise ValueError(f"{os.fspath(path)}: {error}") from None
     return model.eval(), info
 

@@ -29,7 +29,7 @@ def numbers(rng, shape, dtype, data="normal"):
     return np.asarray(values, dtype)
 
 
-LAYOUTS = ("C", "fortran", "reversed", "sliced", "channels_last", "misaligned", "readonly")
+LAYOUTS = ("C", "fortran", "reversed", "sliced", "channels_last", "transposed", "misaligned", "readonly")
 
 
 def lay_out(x, layout):
@@ -48,6 +48,9 @@ def lay_out(x, layout):
     elif layout == "channels_last":
         axis = max(x.ndim - 3, 0)
         out = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, axis, -1)), -1, axis)
+    elif layout == "transposed":
+        last = x.ndim - 1
+        out = np.swapaxes(np.ascontiguousarray(np.swapaxes(x, max(last - 1, 0), last)), max(last - 1, 0), last)
     elif layout == "misaligned":
         buffer = np.zeros(x.nbytes + 1, np.uint8)
         out = buffer[1:].view(x.dtype).reshape(x.shape)

@@ -12,7 +12,7 @@ import pytest
 import fastconv
 from fastconv import data, models, nn, serialization
 from fastconv.cli import main, train
-from fastconv.training import Callback, Trainer
+from fastconv.training import Callback, Trainer, evaluate
 
 SMALL = ["train", "--data", "digits", "--train-size", "300", "--net", "dropout", "--epochs", "1", "--batch-size", "50"]
 
@@ -77,7 +77,8 @@ def test_train(tmp_path, capsys):
     assert found["train_seconds"] == sum(epoch["train_seconds"] for epoch in found["epochs"])
     model, info = serialization.load_model(path)
     assert (info.net, info.dataset, info.scale, info.offset) == ("dropout", "digits", 1 / 255, 0)
-    evaluated = Trainer(model, None, nn.CrossEntropyLoss()).evaluate(data.digits(50, split="test"))
+    test = data.Loader(data.digits(50, split="test"), 128, shuffle=False)
+    evaluated = evaluate(model, nn.CrossEntropyLoss(), test)
     assert evaluated["accuracy"] == found["test_accuracy"]
 
 
@@ -124,7 +125,7 @@ def test_arguments_reach_the_run(monkeypatch):
     class Stop(Exception):
         pass
 
-    def fit(self, batches, epochs, validation):
+    def fit(self, batches, epochs, validation, checkpoint):
         seen.update(batches=batches, epochs=epochs, optimizer=self.optimizer)
         raise Stop
 

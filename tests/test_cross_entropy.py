@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from oracle import assert_fresh, assert_within
 from strategies import LAYOUTS, lay_out, layouts, numbers, seeds
 
+import fastconv
 from fastconv import ops, reference
 
 REDUCTIONS = ["mean", "sum", "none"]
@@ -205,3 +206,147 @@ def test_finite_differences(reduction, smoothing, weighted, isa):
         return (ops.cross_entropy_backward(x, target, *options, grad_y=grad_y),)
 
     oracle.gradcheck(lambda x: ops.cross_entropy(x, target, *options), [rng.standard_normal((5, 4))], gradients)
+
+
+# -- pixels: x (N, C, d1, ...) -----------------------------------------------------------------------------------------
+
+
+@st.composite
+def image_problems(draw):
+    shape = (draw(st.integers(1, 4)), draw(st.integers(1, 20)), *draw(st.lists(st.integers(1, 20), max_size=2)))
+    options = {
+        "ignore_index": draw(st.sampled_from([-100, 0])),
+        "reduction": draw(st.sampled_from(REDUCTIONS)),
+        "label_smoothing": draw(st.sampled_from([0.0, 0.1, 1.0])),
+    }
+    return shape, options, draw(st.booleans()), draw(st.sampled_from([1, 30])), draw(layouts), draw(seeds)
+
+
+def as_rows(x):
+    return np.ascontiguousarray(np.moveaxis(x, 1, -1)).reshape(-1, x.shape[1])
+
+
+@given(problem=image_problems())
+def test_pixels_are_rows(problem, isa, threads, dtype):
+    """Each pixel is a row of its own: the losses and gradients are those of the rows, up to rounding."""
+    shape, options, weighted, scale, layout, seed = problem
+    rng = np.random.default_rng(seed)
+    x = (rng.standard_normal(shape) * scale).astype(dtype)
+    target = rng.integers(0, shape[1], (shape[0], *shape[2:]))
+    target.flat[0] = shape[1] - 1
+    if shape[1] == 1:
+        options["ignore_index"] = -100
+    weight = (rng.random(shape[1]) + 0.1).astype(dtype) if weighted else None
+    none = options["reduction"] == "none"
+    grad_y = numbers(rng, target.shape, dtype) if none else float(rng.standard_normal())
+    given_x, given_target = lay_out(x, layout), lay_out(target, layout)
+    loss = ops.cross_entropy(given_x, given_target, weight, **options)
+    right = ops.cross_entropy(as_rows(x), target.reshape(-1), weight, **options)
+    tolerance = {"rtol": 100 * np.finfo(dtype).eps, "atol": 100 * scale * np.finfo(dtype).eps}
+    np.testing.assert_allclose(loss, right.reshape(target.shape) if none else right, **tolerance)
+    grad_x = ops.cross_entropy_backward(given_x, given_target, weight, **options, grad_y=grad_y)
+    assert_fresh(grad_x, given_x)
+    grad_y = grad_y.reshape(-1) if none else grad_y
+    right = ops.cross_entropy_backward(as_rows(x), target.reshape(-1), weight, **options, grad_y=grad_y)
+    np.testing.assert_allclose(as_rows(grad_x), right, **tolerance)
+
+
+def test_one_image_of_pixels_has_the_bits_it_has_in_a_batch(isa, dtype):
+    rng = np.random.default_rng(8)
+    x, target = numbers(rng, (3, 7, 19, 23), dtype), rng.integers(0, 7, (3, 19, 23))
+    losses = ops.cross_entropy(x, target, reduction="none")
+    np.testing.assert_array_equal(ops.cross_entropy(x[1:2], target[1:2], reduction="none")[0], losses[1])
+
+
+def test_pixels_on_any_number_of_threads(isa, dtype):
+    rng = np.random.default_rng(9)
+    x, target = numbers(rng, (5, 9, 67, 71), dtype), rng.integers(0, 9, (5, 67, 71))
+    results = []
+    for n in (1, 2, 3):
+        with fastconv.threads(n):
+            results.append((ops.cross_entropy(x, target), ops.cross_entropy_backward(x, target).tobytes()))
+    assert results[0] == results[1] == results[2]
+
+
+def test_special_pixels(isa, dtype):
+    """NaN where a pixel holds NaN, inf where its class is switched off, 0 where it is ignored."""
+    x = np.zeros((1, 3, 40), dtype)
+    x[0, 1, 3], x[0, 2, 5], x[0, 0, 7] = np.nan, -np.inf, np.nan
+    target = np.zeros((1, 40), int)
+    target[0, 5], target[0, 7] = 2, -100
+    for module in (ops, reference):
+        losses = module.cross_entropy(x, target, reduction="none")[0]
+        assert np.isnan(losses[3])
+        assert losses[5] == np.inf
+        assert losses[7] == 0
+        np.testing.assert_allclose(np.delete(losses, [3, 5, 7]), np.log(3), rtol=1e-6)
+        grad_x = module.cross_entropy_backward(x, target, reduction="sum")[0]
+        assert np.isnan(grad_x[:, 3]).all()
+        np.testing.assert_allclose(grad_x[:, 5], [0.5, 0.5, -1], rtol=1e-6)
+        np.testing.assert_array_equal(grad_x[:, 7], 0)
+    empty = np.zeros((2, 3, 0), dtype)
+    assert np.isnan(ops.cross_entropy(empty, np.zeros((2, 0), int)))
+    assert ops.cross_entropy_backward(empty, np.zeros((2, 0), int)).shape == (2, 3, 0)
+
+
+# -- probabilities as targets ------------------------------------------------------------------------------------------
+
+
+@given(problem=image_problems(), single=st.booleans())
+def test_probabilities(problem, single, isa, threads, dtype):
+    shape, options, weighted, scale, layout, seed = problem
+    options["ignore_index"] = -100
+    shape = shape[1:2] if single else shape
+    rng = np.random.default_rng(seed)
+    x, target = (rng.standard_normal(shape) * scale).astype(dtype), rng.random(shape).astype(dtype)
+    classes = shape[0] if single else shape[1]
+    weight = (rng.random(classes) + 0.1).astype(dtype) if weighted else None
+    wide = oracle.wide(dtype)
+    exact = x.astype(wide), target.astype(wide), None if weight is None else weight.astype(wide)
+    grad_y = numbers(rng, () if single else (shape[0], *shape[2:]), dtype) if options["reduction"] == "none" else 0.7
+    given_x, given_target = lay_out(x, layout), lay_out(target, layout)
+    loss = ops.cross_entropy(given_x, given_target, weight, **options)
+    tolerance = {"rtol": 200 * np.finfo(dtype).eps, "atol": 200 * np.finfo(dtype).eps}
+    np.testing.assert_allclose(loss, reference.cross_entropy(*exact, **options), **tolerance)
+    grad_x = ops.cross_entropy_backward(given_x, given_target, weight, **options, grad_y=grad_y)
+    assert grad_x.dtype == dtype
+    assert_fresh(grad_x, given_x, given_target)
+    right = reference.cross_entropy_backward(*exact, **options, grad_y=np.asarray(grad_y, wide))
+    np.testing.assert_allclose(grad_x, right, rtol=tolerance["rtol"], atol=scale * tolerance["atol"])
+
+
+def test_certainties_are_class_numbers(isa, dtype):
+    rng = np.random.default_rng(10)
+    x, target = numbers(rng, (6, 5), dtype), rng.integers(0, 5, 6)
+    certain = np.eye(5, dtype=dtype)[target]
+    for options in ({}, {"label_smoothing": 0.3}, {"reduction": "sum"}):
+        assert ops.cross_entropy(x, certain, **options) == pytest.approx(ops.cross_entropy(x, target, **options), 1e-5)
+        np.testing.assert_allclose(
+            ops.cross_entropy_backward(x, certain, **options),
+            ops.cross_entropy_backward(x, target, **options),
+            rtol=1e-4,
+            atol=1e-6,
+        )
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("shape", [(5, 4), (2, 3, 4), (6,)], ids=str)
+def test_finite_differences_of_the_new_forms(shape, reduction, isa):
+    rng = np.random.default_rng(11)
+    weight = rng.random(shape[0] if len(shape) == 1 else shape[1]) + 0.1
+    shares = rng.random(shape)
+    targets = [shares]
+    if len(shape) > 2:
+        targets.append(rng.integers(0, shape[1], (shape[0], *shape[2:])))
+    for target in targets:
+        options = (weight, -100, reduction, 0.1)
+
+        def gradients(grad_y, x, target=target, options=options):
+            grad_y = grad_y if reduction == "none" else float(grad_y)
+            return (ops.cross_entropy_backward(x, target, *options, grad_y=grad_y),)
+
+        oracle.gradcheck(
+            lambda x, target=target, options=options: ops.cross_entropy(x, target, *options),
+            [rng.standard_normal(shape)],
+            gradients,
+        )

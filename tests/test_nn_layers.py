@@ -14,6 +14,16 @@ LAYERS = {
     ),
     "Conv2d, same": (lambda **o: nn.Conv2d(2, 3, 4, padding="same", **o), (1, 2, 5, 5)),
     "Conv2d, one image": (lambda **o: nn.Conv2d(2, 3, 3, **o), (2, 6, 5)),
+    "ConvTranspose2d": (lambda **o: nn.ConvTranspose2d(2, 3, 3, 2, **o), (2, 2, 3, 4)),
+    "ConvTranspose2d, everything": (
+        lambda **o: nn.ConvTranspose2d(4, 6, (3, 2), (2, 1), (1, 2), (1, 1), 2, False, (1, 2), **o),
+        (2, 4, 3, 6),
+    ),
+    "ConvTranspose2d, one image": (lambda **o: nn.ConvTranspose2d(2, 3, 2, **o), (2, 4, 5)),
+    "Unfold": (lambda **o: nn.Unfold(2), (2, 3, 4, 5)),
+    "Unfold, everything": (lambda **o: nn.Unfold((3, 2), (1, 2), (1, 0), (2, 1)), (2, 2, 5, 6)),
+    "Fold": (lambda **o: nn.Fold((3, 4), 2), (2, 8, 6)),
+    "Fold, everything": (lambda **o: nn.Fold(5, (3, 2), (1, 2), (1, 0), (2, 1)), (6, 9)),
     "Linear": (lambda **o: nn.Linear(7, 4, **o), (3, 7)),
     "Linear, no bias": (lambda **o: nn.Linear(7, 4, False, **o), (2, 3, 7)),
     "MaxPool2d": (lambda **o: nn.MaxPool2d(2), (2, 3, 6, 7)),
@@ -40,6 +50,14 @@ def naive(layer, x):
     if isinstance(layer, nn.Conv2d):
         bias = None if layer.bias is None else layer.bias.data
         return reference.conv2d(x, layer.weight.data, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
+    if isinstance(layer, nn.ConvTranspose2d):
+        bias = None if layer.bias is None else layer.bias.data
+        window = layer.stride, layer.padding, layer.output_padding, layer.groups, layer.dilation
+        return reference.conv_transpose2d(x, layer.weight.data, bias, *window)
+    if isinstance(layer, nn.Unfold):
+        return reference.unfold(x, layer.kernel_size, layer.dilation, layer.padding, layer.stride)
+    if isinstance(layer, nn.Fold):
+        return reference.fold(x, layer.output_size, layer.kernel_size, layer.dilation, layer.padding, layer.stride)
     if isinstance(layer, nn.Linear):
         return reference.linear(x, layer.weight.data, None if layer.bias is None else layer.bias.data)
     if isinstance(layer, nn.MaxPool2d):
@@ -96,7 +114,7 @@ def test_gradients_against_finite_differences(name):
             assert (sides[0] - sides[1]) / (2 * step) == pytest.approx(grad[position], rel=1e-6, abs=1e-7)
 
 
-@pytest.mark.parametrize("name", [name for name in LAYERS if name.startswith(("Conv2d", "Linear"))])
+@pytest.mark.parametrize("name", [name for name in LAYERS if name.startswith(("Conv", "Linear"))])
 def test_state_dict_of_a_layer(name):
     layer, x = make(name)
     other, _ = make(name)
@@ -221,9 +239,26 @@ BAD = [
     (lambda: nn.Conv2d(1, 1, 3, groups=0), ShapeError, "Conv2d: groups"),
     (lambda: nn.Conv2d(1, 1, 3, bias=None), TypeError, "Conv2d: bias"),
     (lambda: nn.Conv2d(1, 1, 3, dtype=np.int32), TypeError, "Conv2d: dtype must be float32 or float64"),
-    (lambda: nn.Conv2d(1, 1, 3, init="zeros"), ShapeError, "Conv2d: init must be one of"),
+    (lambda: nn.Conv2d(1, 1, 3, init="zero"), ShapeError, "Conv2d: init must be one of"),
     (lambda: nn.Conv2d(1, 1, 3, init=float("nan")), ShapeError, "Conv2d: init"),
     (lambda: nn.Conv2d(1, 1, 3, rng=5), TypeError, "Conv2d: rng"),
+    (lambda: nn.Conv2d(1, 1, 3, padding_mode="reflect"), ShapeError, "Conv2d: padding_mode must be one of 'zeros'"),
+    (lambda: nn.Conv2d(1, 1, 3, padding_mode=0), TypeError, "Conv2d: padding_mode"),
+    (lambda: nn.ConvTranspose2d(0, 1, 3), ShapeError, "ConvTranspose2d: in_channels must be at least 1, got 0"),
+    (lambda: nn.ConvTranspose2d(1, 1.5, 3), TypeError, "ConvTranspose2d: out_channels must be an int"),
+    (lambda: nn.ConvTranspose2d(1, 1, 0), ShapeError, "ConvTranspose2d: kernel_size must be at least 1"),
+    (lambda: nn.ConvTranspose2d(1, 1, 3, 0), ShapeError, "ConvTranspose2d: stride"),
+    (lambda: nn.ConvTranspose2d(1, 1, 3, 1, "same"), TypeError, "ConvTranspose2d: padding"),
+    (lambda: nn.ConvTranspose2d(1, 1, 3, 2, 0, 2), ShapeError, "ConvTranspose2d: output_padding must be smaller"),
+    (lambda: nn.ConvTranspose2d(4, 6, 3, groups=3), ShapeError, "ConvTranspose2d: groups must divide in_channels"),
+    (lambda: nn.ConvTranspose2d(1, 1, 3, bias=0), TypeError, "ConvTranspose2d: bias"),
+    (lambda: nn.ConvTranspose2d(1, 1, 3, dilation=0), ShapeError, "ConvTranspose2d: dilation"),
+    (lambda: nn.ConvTranspose2d(1, 1, 3, padding_mode="circular"), ShapeError, "ConvTranspose2d: padding_mode"),
+    (lambda: nn.ConvTranspose2d(2**40, 2**40, 3), ShapeError, "ConvTranspose2d: weight is too large"),
+    (lambda: nn.Unfold(0), ShapeError, "Unfold: kernel_size must be at least 1"),
+    (lambda: nn.Unfold(2, 1, -1), ShapeError, "Unfold: padding"),
+    (lambda: nn.Fold(0, 2), ShapeError, "Fold: output_size must be at least 1"),
+    (lambda: nn.Fold(4, 2, stride=None), TypeError, "Fold: stride"),
     (lambda: nn.Conv2d(2**40, 2**40, 3), ShapeError, "Conv2d: weight is too large"),
     (lambda: nn.Linear(0, 1), ShapeError, "Linear: in_features"),
     (lambda: nn.Linear(1, "2"), TypeError, "Linear: out_features"),
@@ -240,6 +275,36 @@ BAD = [
     (lambda: nn.AvgPool2d("2"), TypeError, "AvgPool2d: kernel_size"),
     (lambda: nn.AvgPool2d(2, divisor_override=0), ShapeError, "AvgPool2d: divisor_override"),
     (lambda: nn.AvgPool2d(2, count_include_pad=None), TypeError, "AvgPool2d: count_include_pad"),
+    (lambda: nn.AdaptiveAvgPool2d(-1), ShapeError, "AdaptiveAvgPool2d: output_size"),
+    (lambda: nn.AdaptiveAvgPool2d(None), TypeError, "AdaptiveAvgPool2d: output_size"),
+    (lambda: nn.GlobalMaxPool2d()(np.ones((2, 2))), ShapeError, "GlobalMaxPool2d: x must have shape"),
+    (lambda: nn.BatchNorm2d(0), ShapeError, "BatchNorm2d: num_features must be at least 1"),
+    (lambda: nn.BatchNorm2d(2, -1), ShapeError, "BatchNorm2d: eps"),
+    (lambda: nn.BatchNorm2d(2, "1"), TypeError, "BatchNorm2d: eps"),
+    (lambda: nn.BatchNorm2d(2, momentum=np.nan), ShapeError, "BatchNorm2d: momentum must be finite or None"),
+    (lambda: nn.BatchNorm1d(2, affine=1), TypeError, "BatchNorm1d: affine"),
+    (lambda: nn.BatchNorm2d(2, dtype=int), TypeError, "BatchNorm2d: dtype"),
+    (
+        lambda: nn.BatchNorm2d(2)(np.ones((3, 2), np.float32)),
+        ShapeError,
+        r"BatchNorm2d: x must have shape \(N, C, H, W\)",
+    ),
+    (lambda: nn.BatchNorm1d(2)(np.ones((1, 2, 3, 3), np.float32)), ShapeError, "BatchNorm1d: x must have shape"),
+    (
+        lambda: nn.BatchNorm2d(2)(np.ones((1, 3, 2, 2), np.float32)),
+        ShapeError,
+        "BatchNorm2d: x has 3 channels, expected 2",
+    ),
+    (
+        lambda: nn.BatchNorm2d(2)(np.ones((1, 2, 2, 2))),
+        TypeError,
+        "batch_norm: running_mean is float32 but x is float64",
+    ),
+    (lambda: nn.ResNet((1,), (2, 3)), ShapeError, "ResNet: blocks and channels"),
+    (lambda: nn.ReLU().register_buffer("training", None), ValueError, "ReLU.register_buffer: name"),
+    (lambda: nn.ReLU().register_buffer("a.b", None), ValueError, "ReLU.register_buffer: name"),
+    (lambda: nn.ReLU().register_buffer(3, None), TypeError, "ReLU.register_buffer: name must be a str"),
+    (lambda: nn.ReLU().register_buffer("mean", 3), TypeError, "ReLU.register_buffer: array"),
     (lambda: nn.Softmax("1"), TypeError, "Softmax: dim"),
     (lambda: nn.LogSoftmax(None), TypeError, "LogSoftmax: dim"),
     (lambda: nn.Dropout(1.1), ShapeError, "Dropout: p must be between 0 and 1"),
@@ -259,3 +324,25 @@ def test_what_is_refused(case):
     call, error, message = BAD[case]
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("shape", [(2, 2, 5, 5), (2, 5, 5)])
+def test_a_transposed_convolution_of_a_wanted_size(shape):
+    layer = nn.ConvTranspose2d(2, 4, 3, 2, 1, dtype=np.float64, rng=np.random.default_rng(1))
+    x = np.random.default_rng(2).standard_normal(shape)
+    for size in ((9, 9), (9, 10), (10, 10)):
+        extra = size[0] - 9, size[1] - 9
+        y = layer(x, size)
+        assert y.shape == (*shape[:-3], 4, *size)
+        right = reference.conv_transpose2d(x, layer.weight.data, layer.bias.data, 2, 1, extra)
+        np.testing.assert_allclose(y, right, rtol=1e-12, atol=1e-12)
+        np.testing.assert_array_equal(layer(x, output_size=[*y.shape]), y)
+        grad_y = np.random.default_rng(3).standard_normal(y.shape)
+        layer.zero_grad()
+        grad_x = layer.backward(grad_y)  # of the size of the last call
+        rights = reference.conv_transpose2d_backward(grad_y, x, layer.weight.data, 2, 1, extra)
+        for ours, right in zip((grad_x, layer.weight.grad, layer.bias.grad), rights, strict=True):
+            np.testing.assert_allclose(ours, right, rtol=1e-11, atol=1e-11)
+    for size, error in (((11, 9), ShapeError), ((8, 9), ShapeError), ((9,), ShapeError), (9, TypeError)):
+        with pytest.raises(error, match="ConvTranspose2d: output_size"):
+            layer(x, size)

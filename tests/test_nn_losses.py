@@ -3,18 +3,22 @@
 import numpy as np
 import pytest
 
-from fastconv import ShapeError, nn, reference
+from fastconv import ShapeError, log_softmax, nn, reference
 
 RNG = np.random.default_rng(11)
 LOGITS = RNG.standard_normal((6, 4))
 CLASSES = np.array([0, 3, 1, 1, 2, 0])
 TARGETS = RNG.standard_normal((6, 4))
 WEIGHT = np.array([0.5, 1.0, 2.0, 1.5])
+SHARES = RNG.dirichlet(np.ones(4), 6)
 
 LOSSES = {
     "cross-entropy": (nn.CrossEntropyLoss(), CLASSES),
     "cross-entropy, sum": (nn.CrossEntropyLoss(reduction="sum"), CLASSES),
     "cross-entropy, everything": (nn.CrossEntropyLoss(WEIGHT, ignore_index=2, label_smoothing=0.1), CLASSES),
+    "cross-entropy, probabilities": (nn.CrossEntropyLoss(WEIGHT, label_smoothing=0.1), SHARES),
+    "likelihood": (nn.NLLLoss(), CLASSES),
+    "likelihood, everything": (nn.NLLLoss(WEIGHT, ignore_index=2, reduction="sum"), CLASSES),
     "squared error": (nn.MSELoss(), TARGETS),
     "squared error, sum": (nn.MSELoss("sum"), TARGETS),
     "one-hot": (nn.OneHotSquaredError(), CLASSES),
@@ -54,6 +58,12 @@ def test_cross_entropy_is_the_ops():
     np.testing.assert_allclose(none.backward(grad_y), expected)
 
 
+def test_likelihood_of_log_softmax_is_cross_entropy():
+    log_p = log_softmax(LOGITS)
+    for options in ({}, {"weight": WEIGHT, "ignore_index": 1}, {"reduction": "sum"}):
+        assert nn.NLLLoss(**options)(log_p, CLASSES) == pytest.approx(nn.CrossEntropyLoss(**options)(LOGITS, CLASSES))
+
+
 def test_squared_error_by_hand():
     pred, target = np.array([[1.0, 2.0]]), np.array([[0.0, 4.0]])
     assert nn.MSELoss()(pred, target) == 2.5
@@ -79,8 +89,8 @@ def test_one_hot_is_half_the_squared_distance():
 @pytest.mark.parametrize("name", LOSSES)
 def test_the_gradient_has_the_dtype_of_the_prediction(name, dtype):
     loss, target = LOSSES[name]
-    if name == "cross-entropy, everything":
-        loss = nn.CrossEntropyLoss(WEIGHT.astype(dtype), ignore_index=2, label_smoothing=0.1)
+    if getattr(loss, "weight", None) is not None:
+        loss = type(loss)(WEIGHT.astype(dtype), ignore_index=-1)
     loss(LOGITS.astype(dtype), target.astype(dtype) if target.dtype.kind == "f" else target)
     assert loss.backward().dtype == dtype
 
@@ -122,10 +132,14 @@ BAD = [
     (lambda: nn.CrossEntropyLoss([1, 2]), TypeError, "CrossEntropyLoss: weight"),
     (lambda: nn.CrossEntropyLoss(ignore_index=0.5), TypeError, "CrossEntropyLoss: ignore_index"),
     (lambda: nn.CrossEntropyLoss()(LOGITS, CLASSES[:5]), ShapeError, "cross_entropy: target"),
+    (lambda: nn.NLLLoss(reduction="max"), ShapeError, "NLLLoss: reduction"),
+    (lambda: nn.NLLLoss([1, 2]), TypeError, "NLLLoss: weight"),
+    (lambda: nn.NLLLoss(ignore_index=0.5), TypeError, "NLLLoss: ignore_index"),
+    (lambda: nn.NLLLoss()(LOGITS, TARGETS), TypeError, "nll_loss: target"),
     (lambda: nn.MSELoss(None), TypeError, "MSELoss: reduction"),
-    (lambda: nn.MSELoss()(LOGITS, TARGETS[:1]), ShapeError, "MSELoss: target"),
-    (lambda: nn.MSELoss()(LOGITS, CLASSES), TypeError, "MSELoss: target"),
-    (lambda: nn.MSELoss()(LOGITS, TARGETS.astype("f")), TypeError, "MSELoss: target"),
+    (lambda: nn.MSELoss()(LOGITS, TARGETS[:1]), ShapeError, "mse_loss: target"),
+    (lambda: nn.MSELoss()(LOGITS, CLASSES), TypeError, "mse_loss: target"),
+    (lambda: nn.MSELoss()(LOGITS, TARGETS.astype("f")), TypeError, "mse_loss: target"),
     (lambda: nn.OneHotSquaredError()(LOGITS[0], CLASSES[:1]), ShapeError, "OneHotSquaredError: pred"),
     (lambda: nn.OneHotSquaredError()(LOGITS, CLASSES[:5]), ShapeError, "OneHotSquaredError: target has shape"),
     (lambda: nn.OneHotSquaredError()(LOGITS, CLASSES + 2), ShapeError, "OneHotSquaredError: target must be in 0 .. 3"),

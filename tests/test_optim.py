@@ -10,10 +10,10 @@ SHAPES = [(4, 3), (7,), (2, 3, 3, 3)]
 STEPS = 12
 
 
-def sgd(param, grads, lr, momentum=0, dampening=0, weight_decay=0, nesterov=False):
+def sgd(param, grads, lr, momentum=0, dampening=0, weight_decay=0, nesterov=False, maximize=False):
     velocity = None
     for grad in grads:
-        g = grad + weight_decay * param
+        g = (-grad if maximize else grad) + weight_decay * param
         if momentum:
             velocity = g if velocity is None else momentum * velocity + (1 - dampening) * g
             g = g + momentum * velocity if nesterov else velocity
@@ -21,21 +21,32 @@ def sgd(param, grads, lr, momentum=0, dampening=0, weight_decay=0, nesterov=Fals
     return param
 
 
-def adam(param, grads, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0, decoupled=False):
-    m = v = np.zeros_like(param)
-    for t, grad in enumerate(grads, 1):
+def adam(
+    param,
+    grads,
+    lr,
+    betas=(0.9, 0.999),
+    eps=1e-8,
+    weight_decay=0,
+    decoupled=False,
+    maximize=False,
+    amsgrad=False,
+):
+    m = v = most = np.zeros_like(param)
+    for t, grad in enumerate(-grads if maximize else grads, 1):
         if decoupled:
             param, g = param * (1 - lr * weight_decay), grad
         else:
             g = grad + weight_decay * param
         m = betas[0] * m + (1 - betas[0]) * g
         v = betas[1] * v + (1 - betas[1]) * g * g
-        param = param - lr * (m / (1 - betas[0] ** t)) / (np.sqrt(v / (1 - betas[1] ** t)) + eps)
+        most = np.maximum(most, v)
+        param = param - lr * (m / (1 - betas[0] ** t)) / (np.sqrt((most if amsgrad else v) / (1 - betas[1] ** t)) + eps)
     return param
 
 
-def adamw(param, grads, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2):
-    return adam(param, grads, lr, betas, eps, weight_decay, decoupled=True)
+def adamw(param, grads, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2, **flags):
+    return adam(param, grads, lr, betas, eps, weight_decay, decoupled=True, **flags)
 
 
 CASES = {
@@ -44,7 +55,10 @@ CASES = {
     "sgd, momentum": (optim.SGD, sgd, {"lr": 0.1, "momentum": 0.9}),
     "sgd, dampening": (optim.SGD, sgd, {"lr": 0.1, "momentum": 0.8, "dampening": 0.3, "weight_decay": 0.01}),
     "sgd, nesterov": (optim.SGD, sgd, {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01, "nesterov": True}),
+    "sgd, maximize": (optim.SGD, sgd, {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01, "maximize": True}),
     "adam": (optim.Adam, adam, {"lr": 0.01}),
+    "adam, amsgrad": (optim.Adam, adam, {"lr": 0.01, "betas": (0.5, 0.6), "amsgrad": True}),
+    "adamw, amsgrad": (optim.AdamW, adamw, {"lr": 0.01, "betas": (0.5, 0.6), "amsgrad": True, "maximize": True}),
     "adam, everything": (optim.Adam, adam, {"lr": 0.1, "betas": (0.7, 0.9), "eps": 1e-3, "weight_decay": 0.1}),
     "adamw": (optim.AdamW, adamw, {"lr": 0.01}),
     "adamw, everything": (optim.AdamW, adamw, {"lr": 0.1, "betas": (0.5, 0.8), "eps": 1e-4, "weight_decay": 0.2}),
@@ -104,6 +118,38 @@ def test_defaults_are_pytorchs(make):
     theirs = getattr(torch.optim, make.__name__)([torch.zeros(1)]).defaults
     for name in ours.settings:
         assert getattr(ours, name) == theirs[name]
+
+
+def test_groups_have_settings_of_their_own():
+    (params, grads), (alone, _) = problem(), problem()
+    groups = [{"params": params[:1], "lr": 0.5}, {"params": iter(params[1:]), "momentum": 0.9, "weight_decay": 0.1}]
+    optimizer = optim.SGD(groups, lr=0.1)
+    assert optimizer.params == params
+    assert [group["lr"] for group in optimizer.param_groups] == [0.5, 0.1]
+    assert optimizer.lr == 0.5
+    run(optimizer, params, grads)
+    run(optim.SGD(alone[:1], lr=0.5), alone[:1], grads[:1])
+    run(optim.SGD(alone[1:], lr=0.1, momentum=0.9, weight_decay=0.1), alone[1:], grads[1:])
+    for parameter, right in zip(params, alone, strict=True):
+        np.testing.assert_array_equal(parameter.data, right.data)
+    optimizer.lr = 0.25
+    assert [group["lr"] for group in optimizer.param_groups] == [0.25, 0.25]
+    assert repr(optimizer).startswith("SGD(group 0: lr=0.25")
+
+
+def test_a_group_may_be_added():
+    params, grads = problem()
+    optimizer = optim.Adam(params[:2])
+    run(optimizer, params, grads, range(3))
+    optimizer.add_param_group({"params": params[2], "betas": [0.5, 0.6]})
+    before = params[2].data.copy()
+    run(optimizer, params, grads, range(3))
+    assert not np.array_equal(params[2].data, before)
+    assert [state["step"] for state in optimizer.state_dict()["state"]] == [6, 6, 3]
+    other = optim.Adam([{"params": problem()[0][:2]}, {"params": problem()[0][2:]}], lr=99)
+    other.load_state_dict(optimizer.state_dict())
+    assert repr(other) == repr(optimizer)
+    assert other.param_groups[1]["betas"] == (0.5, 0.6)
 
 
 def test_gradients_are_not_changed():
@@ -201,6 +247,12 @@ BAD = [
     (lambda: optim.SGD([]), ValueError, "SGD: params is empty"),
     (lambda: optim.SGD([np.zeros(3)]), TypeError, "SGD: params must hold Parameters"),
     (lambda: optim.SGD(one() * 2), ValueError, "SGD: params holds a parameter twice"),
+    (lambda: optim.SGD([{"params": one()}, *one()]), TypeError, "SGD: a group must be a dict with 'params'"),
+    (lambda: optim.SGD([{"lr": 1}]), TypeError, "SGD: a group must be a dict with 'params'"),
+    (lambda: optim.SGD([{"params": one(), "betas": 1}]), ShapeError, r"a group has the settings \['betas'\]"),
+    (lambda: optim.SGD([{"params": one(), "lr": -1}]), ShapeError, "SGD: lr must be between"),
+    (lambda: optim.Adam(one(), amsgrad=1), TypeError, "Adam: amsgrad must be a bool"),
+    (lambda: optim.SGD(one(), maximize=None), TypeError, "SGD: maximize must be a bool"),
     (lambda: optim.SGD(one(), -1), ShapeError, "SGD: lr must be between 0"),
     (lambda: optim.SGD(one(), float("nan")), ShapeError, "SGD: lr"),
     (lambda: optim.SGD(one(), "fast"), TypeError, "SGD: lr must be a number"),
@@ -249,13 +301,14 @@ def test_data_that_cannot_be_written_in_place_is_refused(spoil):
 
 
 BAD_STATES = {
-    "settings": (lambda s: s["settings"].pop("lr"), "settings"),
-    "more settings": (lambda s: s["settings"].update(momentum=1), "settings"),
+    "settings": (lambda s: s["settings"][0].pop("lr"), "settings"),
+    "more settings": (lambda s: s["settings"][0].update(momentum=1), "settings"),
+    "groups": (lambda s: s["settings"].append(s["settings"][0]), "the state has 2 groups, expected 1"),
     "parameters": (lambda s: s["state"].pop(), "state is of 2 parameters, expected 3"),
     "shape": (lambda s: s["state"][1].update(exp_avg=np.zeros(3)), r"exp_avg of parameter 1 has shape \(3,\)"),
     "missing": (lambda s: s["state"][0].pop("exp_avg_sq"), "state of parameter 0"),
     "step": (lambda s: s["state"][0].update(step=-1), "step of parameter 0 must be at least 1"),
-    "lr": (lambda s: s["settings"].update(lr=-1), "lr must be between"),
+    "lr": (lambda s: s["settings"][0].update(lr=-1), "lr must be between"),
 }
 
 

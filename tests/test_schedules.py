@@ -83,6 +83,29 @@ def test_cosine_falls_to_its_minimum():
     assert (lr[0], lr[5], lr[10]) == pytest.approx((0.1, 0.06, 0.02))
 
 
+def test_steps():
+    schedule = schedules.StepLR(optimizer(), 2, 0.5)
+    np.testing.assert_array_equal(values(schedule, 7)[:, 0], [0.1, 0.1, 0.05, 0.05, 0.025, 0.025, 0.0125])
+    assert schedule.get_last_lr() == [0.0125]
+    assert schedule.lr_at(1) == 0.1  # also backwards
+
+
+def test_each_group_has_its_own():
+    groups = [{"params": [nn.Parameter(np.zeros(1))], "lr": lr} for lr in (0.1, 0.5)]
+    o = optim.SGD(groups, momentum=0.5)
+    schedules.StepLR(o, 1, 0.5).step()
+    assert schedules.Schedule(o).get_last_lr() == [0.05, 0.25]
+    schedules.CosineAnnealingLR(o, 2).load_state_dict({"last_step": 2})
+    assert [group["lr"] for group in o.param_groups] == [0, 0]
+    schedule = schedules.OneCycleLR(o, [1.0, 2.0], 10, base_momentum=[0.1, 0.2], max_momentum=0.9)
+    schedule.load_state_dict({"last_step": 2})
+    assert schedule.get_last_lr() == [1.0, 2.0]
+    assert [group["momentum"] for group in o.param_groups] == pytest.approx([0.1, 0.2])
+    for wrong in ([1.0], [1.0, 2.0, 3.0]):
+        with pytest.raises(ShapeError, match="max_lr must have one number for each of 2 groups"):
+            schedules.OneCycleLR(o, wrong, 10)
+
+
 def test_tail_is_constant_and_then_a_line():
     schedule = schedules.LinearTailLR(optimizer(), 10, tail=0.4)
     np.testing.assert_allclose(values(schedule, 12)[:, 0], [0.1] * 7 + [0.075, 0.05, 0.025, 0, 0], atol=1e-15)
@@ -94,6 +117,7 @@ def test_tail_is_constant_and_then_a_line():
         lambda o: schedules.OneCycleLR(o, 0.5, 20),
         lambda o: schedules.CosineAnnealingLR(o, 20),
         lambda o: schedules.LinearTailLR(o, 20),
+        lambda o: schedules.StepLR(o, 3, 0.5),
     ],
 )
 def test_going_on_from_a_state(make):
@@ -116,6 +140,9 @@ BAD = [
     (lambda: schedules.CosineAnnealingLR(None, 5), TypeError, "CosineAnnealingLR: optimizer"),
     (lambda: schedules.CosineAnnealingLR(optimizer(), 0), ShapeError, "CosineAnnealingLR: T_max"),
     (lambda: schedules.CosineAnnealingLR(optimizer(), 5, -1), ShapeError, "CosineAnnealingLR: eta_min"),
+    (lambda: schedules.StepLR(optimizer(), 0), ShapeError, "StepLR: step_size"),
+    (lambda: schedules.StepLR(optimizer(), 1.5), TypeError, "StepLR: step_size"),
+    (lambda: schedules.StepLR(optimizer(), 1, -1), ShapeError, "StepLR: gamma"),
     (lambda: schedules.LinearTailLR(optimizer(), 0), ShapeError, "LinearTailLR: total_steps"),
     (lambda: schedules.LinearTailLR(optimizer(), 5, 0), ShapeError, "LinearTailLR: tail"),
     (lambda: schedules.OneCycleLR(optimizer(), 0.1), ShapeError, "OneCycleLR: give total_steps"),

@@ -2,6 +2,7 @@
 
 import copy
 import io
+import re
 import sys
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 import fastconv
 from fastconv import _progress, data, models, nn, optim, schedules
-from fastconv.training import Callback, Trainer, TrainingDiverged, evaluate
+from fastconv.training import Callback, Checkpoint, Trainer, TrainingDiverged, evaluate
 
 
 def bars(n, seed=0):
@@ -334,6 +335,27 @@ def test_a_rewritten_line_where_it_is_not(stderr, monkeypatch):
     stream = stderr(Terminal())
     trainer(progress=True).fit(list(loader(40)), 1)  # the number of images is not known before the end
     assert "20 images" in stream.getvalue()
+
+
+@pytest.mark.parametrize("tqdm", [True, False])
+def test_a_run_that_is_resumed_goes_on_where_it_was(stderr, monkeypatch, tmp_path, tqdm):
+    if tqdm:
+        pytest.importorskip("tqdm", reason="tqdm is not installed")
+    else:
+        monkeypatch.setitem(sys.modules, "tqdm", None)
+    one = trainer()
+    one.callbacks.append(Notes(stop_after_steps=13))
+    one.fit(loader(), 2, checkpoint=Checkpoint(tmp_path / "file"))
+    two = trainer(callbacks=[Notes()], progress=True)
+    two.load(tmp_path / "file")
+    stream = stderr(Terminal())
+    two.fit(loader(), 2)
+    text = stream.getvalue()
+    shares = [int(share) for share in re.findall(r"(\d+) ?%", text)]
+    assert shares[0] in (65, 70)  # 13 of 20 steps were done before
+    assert max(shares) in (95, 100)
+    assert "epoch 2/2" in text
+    assert "epoch 1/2" not in text
 
 
 @pytest.mark.parametrize("stream", [Terminal(), io.StringIO()])

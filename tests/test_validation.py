@@ -244,6 +244,15 @@ POOLED, INDICES = reference.max_pool2d(X, 3, return_indices=True)
 OPERATIONS = {
     "conv2d": (lambda *p: fastconv.conv2d(*p, groups=2), [X, W, B]),
     "conv2d_backward": (lambda *p: fastconv.conv2d_backward(*p, groups=2), [Y, X, W]),
+    "conv_transpose2d": (lambda *p: fastconv.conv_transpose2d(*p, 2, 1, 1, 2), [X, W, B]),
+    "conv_transpose2d_backward": (
+        lambda *p: fastconv.conv_transpose2d_backward(*p, 2, 1, 1, 2),
+        [a(2, 4, 12, 12), X, W],
+    ),
+    "unfold": (lambda x: fastconv.unfold(x, 3, 1, 1, 2), [X]),
+    "unfold_backward": (lambda g: fastconv.unfold_backward(g, (2, 1, 5, 5), 2), [a(2, 4, 16)]),
+    "fold": (lambda x: fastconv.fold(x, 5, 2), [a(2, 4, 16)]),
+    "fold_backward": (lambda g: fastconv.fold_backward(g, 2), [Y]),
     "max_pool2d": (lambda x: fastconv.max_pool2d(x, 3, return_indices=True), [X]),
     "max_pool2d_backward": (lambda g, i: fastconv.max_pool2d_backward(g, i, X.shape), [POOLED, INDICES]),
     "max_pool2d_winners": (lambda x: max_pool2d_winners(x, 3), [X]),

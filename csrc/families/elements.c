@@ -1,6 +1,10 @@
 /* What runs over the elements or the rows of arrays. */
 #define FC_SOURCE_1 "../kernels/elementwise.c"
 #define FC_SOURCE_2 "../kernels/sums.c"
-#define FC_SOURCE_3 "../kernels/softmax.c"
-#define FC_SOURCE_4 "../kernels/optim.c"
+#define FC_SOURCE_3 "../kernels/exp.c"
+#define FC_SOURCE_4 "../kernels/activations.c"
+#define FC_SOURCE_5 "../kernels/softmax.c"
+#define FC_SOURCE_6 "../kernels/softmax_positions.c"
+#define FC_SOURCE_7 "../kernels/losses.c"
+#define FC_SOURCE_8 "../kernels/optim.c"
 #include "each_type.h"

@@ -2,7 +2,7 @@
  *
  *   relu_forward    y = max(x, 0), NaN stays NaN          relu_backward   grad_x = x <= 0 ? 0 : grad_y
  *   dropout_mask    mask[i] = hash(i, seed) >= threshold   dropout_apply   y = mask ? x * scale : 0
- *   gather_image    y = byte * scale + offset
+ *   gather_image    y = byte * scale + offset              add_number      x += number
  *
  * All of them are bound by memory: a plain loop over vectors, then one masked vector for the tail, so that a element's
  * result does not depend on its place in the array. */
@@ -25,6 +25,13 @@ void KERNEL(relu_backward)(const real *grad_y, const real *x, real *grad_x, ptrd
         const int tail = (int)(n - i);
         vec_store_n(grad_x + i, vec_select(vec_load_n(x + i, tail) <= zero, zero, vec_load_n(grad_y + i, tail)), tail);
     }
+}
+
+void KERNEL(add_number)(real *x, ptrdiff_t n, real number) {
+    const vec add = vec_set1(number);
+    ptrdiff_t i = 0;
+    for (; i + LANES <= n; i += LANES) vec_store(x + i, vec_load(x + i) + add);
+    if (i < n) vec_store_n(x + i, vec_load_n(x + i, (int)(n - i)) + add, (int)(n - i));
 }
 
 #ifndef FC_HASH

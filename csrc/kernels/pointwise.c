@@ -150,23 +150,23 @@ void KERNEL(pointwise_panel)(ptrdiff_t C, ptrdiff_t p0, ptrdiff_t n, ptrdiff_t c
     }
 }
 
-/* Rows of scratch spread out with zeros between: to[i * step_h * width + j * step_w] = from[i * cols + j], all other
- * elements of the `height` x `width` numbers at `to` zero.  from: readable for two vectors past the end. */
-void KERNEL(pointwise_spread)(ptrdiff_t cols, ptrdiff_t step_h, ptrdiff_t step_w, const real *from, ptrdiff_t height,
-                              ptrdiff_t width, real *to) {
-    const vec zero = vec_set1(0);
+/* Rows of scratch spread out with one number between: to[i * step_h * width + j * step_w] = from[i * cols + j], all other
+ * elements of the `height` x `width` numbers at `to` are `between`.  from: readable for two vectors past the end. */
+void KERNEL(pointwise_spread)(ptrdiff_t cols, ptrdiff_t step_h, ptrdiff_t step_w, const real *from, real between,
+                              ptrdiff_t height, ptrdiff_t width, real *to) {
+    const vec fill = vec_set1(between);
     for (ptrdiff_t i = 0; i < height; i++, to += width) {
         ptrdiff_t j = 0;
         if (i % step_h == 0 && step_w == 2) {
             for (; j + 2 * LANES <= width; j += 2 * LANES) {
                 vec low, high;
-                vec_interleave(vec_load(from + j / 2), zero, &low, &high);
+                vec_interleave(vec_load(from + j / 2), fill, &low, &high);
                 vec_store(to + j, low);
                 vec_store(to + j + LANES, high);
             }
             if (j < width) {
                 vec low, high;
-                vec_interleave(vec_load(from + j / 2), zero, &low, &high);
+                vec_interleave(vec_load(from + j / 2), fill, &low, &high);
                 const int left = (int)(width - j);
                 vec_store_n(to + j, low, left < LANES ? left : LANES);
                 if (left > LANES) vec_store_n(to + j + LANES, high, left - LANES);
@@ -174,8 +174,8 @@ void KERNEL(pointwise_spread)(ptrdiff_t cols, ptrdiff_t step_h, ptrdiff_t step_w
             from += cols;
             continue;
         }
-        for (; j + LANES <= width; j += LANES) vec_store(to + j, zero);
-        if (j < width) vec_store_n(to + j, zero, (int)(width - j));
+        for (; j + LANES <= width; j += LANES) vec_store(to + j, fill);
+        if (j < width) vec_store_n(to + j, fill, (int)(width - j));
         if (i % step_h == 0) {
             for (j = 0; j < cols; j++) to[j * step_w] = from[j];
             from += cols;

@@ -7,70 +7,6 @@
  * code is the same for long rows, tails and rows of 10.  A NaN or +inf in a row, or nothing but -inf, makes x - m and
  * with it s NaN; the maximum itself passes over NaN. */
 
-/* exp(x) within 1.5 ulp, correct to 0 and inf and with gradual underflow.  x = n log 2 + r with |r| <= log(2)/2, log 2
- * in two parts so that n times the first is exact; Taylor's series for exp(r), whose first term left out is 0.1 ulp;
- * times 2^n in two steps, as n may be out of the exponent's range.  Adding and subtracting 1.5 * 2^(mantissa bits)
- * rounds to an integer, which then is in the low bits. */
-#if FC_REAL_BYTES == 4
-#define EXP_TERMS 7
-#define EXP_LOWEST -105.0f  /* exp is 0 below */
-#define EXP_HIGHEST 90.0f   /* and inf above */
-#define EXP_ROUND 0x1.8p23f
-#define EXP_MANTISSA 23
-#define EXP_ONE 0x3f800000
-#define LOG2_HIGH 0x1.62e4p-1f
-#define LOG2_LOW 0x1.7f7d1cp-20f
-#else
-#define EXP_TERMS 13
-#define EXP_LOWEST -747.0
-#define EXP_HIGHEST 711.0
-#define EXP_ROUND 0x1.8p52
-#define EXP_MANTISSA 52
-#define EXP_ONE 0x3ff0000000000000
-#define LOG2_HIGH 0x1.62e42feep-1
-#define LOG2_LOW 0x1.a39ef35793c76p-33
-#endif
-
-/* 2^n for an integer n in the exponent's range */
-FC_INLINE vec FC(power_of_two)(vec n) { return (vec)(((ivec)(n + EXP_ROUND) << EXP_MANTISSA) + EXP_ONE); }
-
-FC_INLINE vec FC(exp)(vec x) {
-    static const real reciprocal_factorial[] = {
-        1, 1, (real)(1. / 2), (real)(1. / 6), (real)(1. / 24), (real)(1. / 120), (real)(1. / 720), (real)(1. / 5040),
-        (real)(1. / 40320), (real)(1. / 362880), (real)(1. / 3628800), (real)(1. / 39916800), (real)(1. / 479001600),
-        (real)(1. / 6227020800)};
-    x = vec_max(vec_set1(EXP_LOWEST), x); /* a NaN stays: max gives its second argument */
-    x = -vec_max(vec_set1(-EXP_HIGHEST), -x);
-    const vec n = vec_fma(x, vec_set1((real)1.4426950408889634), vec_set1(EXP_ROUND)) - EXP_ROUND;
-    vec r = vec_fma(n, vec_set1(-LOG2_HIGH), x);
-    r = vec_fma(n, vec_set1(-LOG2_LOW), r);
-    vec sum = vec_set1(reciprocal_factorial[EXP_TERMS]);
-#pragma GCC unroll 16
-    for (int i = EXP_TERMS - 1; i >= 0; i--) sum = vec_fma(sum, r, vec_set1(reciprocal_factorial[i]));
-    const vec half = (n * (real)0.5 + EXP_ROUND) - EXP_ROUND;
-    return sum * FC(power_of_two)(half) * FC(power_of_two)(n - half);
-}
-
-#ifndef FC_LOG
-#define FC_LOG
-/* log(x) of a normal x >= 1, or NaN, within 2 ulp of double: x = 2^k m with m in sqrt(1/2) .. sqrt(2);
- * log m = 2 atanh(f), f = (m - 1) / (m + 1), by its series, whose first term left out is 0.03 ulp. */
-FC_INLINE double fc_log(double x) {
-    if (!(x <= 1.7976931348623157e308)) return x; /* NaN, inf */
-    int64_t bits;
-    memcpy(&bits, &x, 8);
-    const int64_t above = bits - 0x3fe6a09e667f3bcd; /* sqrt(1/2) */
-    const double k = (double)(above >> 52);
-    bits -= (above >> 52) * ((int64_t)1 << 52);
-    memcpy(&x, &bits, 8);
-    const double f = (x - 1) / (x + 1), square = f * f;
-    double sum = 1. / 21;
-#pragma GCC unroll 10
-    for (int i = 19; i >= 3; i -= 2) sum = sum * square + 1. / i;
-    return k * 0x1.62e42feep-1 + (2 * f + (2 * f * (square * sum) + k * 0x1.a39ef35793c76p-33));
-}
-#endif
-
 /* Lanes 0 .. n-1 of p; -inf in the others. */
 FC_INLINE vec FC(load_or_lowest)(const real *p, ptrdiff_t n) {
     if (n >= LANES) return vec_load(p);
@@ -98,7 +34,7 @@ FC_INLINE real FC(sum_exp)(const real *x, real m, real *y, ptrdiff_t n) {
         const ptrdiff_t end = n - piece < FC(SUM_PIECE) ? n : piece + FC(SUM_PIECE);
         vec sum = {0};
         for (ptrdiff_t i = piece; i < end; i += LANES) {
-            const vec e = FC(exp)(FC(load_or_lowest)(x + i, n - i) - m);
+            const vec e = FC(exp_down)(FC(load_or_lowest)(x + i, n - i) - m);
             sum += e;
             if (y) FC(store_part)(y + i, e, n - i);
         }
@@ -185,11 +121,47 @@ void KERNEL(cross_entropy_backward)(const fc_cross_entropy *job, const real *sca
     }
 }
 
-#undef EXP_TERMS
-#undef EXP_LOWEST
-#undef EXP_HIGHEST
-#undef EXP_ROUND
-#undef EXP_MANTISSA
-#undef EXP_ONE
-#undef LOG2_HIGH
-#undef LOG2_LOW
+/* Class probabilities as targets: with share[c] = weight[c] * ((1 - a) target[c] + a/n), a the label smoothing,
+ * losses = -sum over c of share[c] log p[c].  A share of 0 does not excuse a probability of 0: that is NaN. */
+FC_INLINE vec FC(soft_share)(const fc_cross_entropy *job, const real *target, const real *weight, ptrdiff_t n) {
+    vec share = FC(load_part)(target, n);
+    if (job->label_smoothing != 0)
+        share = share * (real)(1 - job->label_smoothing) + (real)(job->label_smoothing / (double)job->n);
+    return weight ? share * FC(load_part)(weight, n) : share;
+}
+
+void KERNEL(soft_cross_entropy_forward)(const fc_cross_entropy *job, const real *x, const real *target,
+                                        const real *weight, real *losses, ptrdiff_t rows) {
+    const ptrdiff_t n = job->n;
+    for (ptrdiff_t row = 0; row < rows; row++, x += n, target += n) {
+        const real m = FC(row_max)(x, n);
+        const real log_sum = (real)fc_log(FC(sum_exp)(x, m, NULL, n));
+        vec sum = {0};
+        for (ptrdiff_t i = 0; i < n; i += LANES) {
+            const vec share = FC(soft_share)(job, target + i, weight ? weight + i : NULL, n - i);
+            const vec loss = share * (log_sum - (FC(load_part)(x + i, n - i) - m));
+            sum += n - i < LANES ? vec_select(ivec_iota() < (ireal)(n - i), loss, (vec){0}) : loss;
+        }
+        losses[row] = vec_sum(sum);
+    }
+}
+
+/* grad_x[c] = scale * (p[c] * sum share - share[c]) */
+void KERNEL(soft_cross_entropy_backward)(const fc_cross_entropy *job, const real *scale, const real *x,
+                                         const real *target, const real *weight, real *grad_x, ptrdiff_t rows) {
+    const ptrdiff_t n = job->n;
+    for (ptrdiff_t row = 0; row < rows; row++, x += n, target += n, grad_x += n) {
+        const real m = FC(row_max)(x, n);
+        const real sum = FC(sum_exp)(x, m, grad_x, n);
+        vec shares = {0};
+        for (ptrdiff_t i = 0; i < n; i += LANES) {
+            const vec share = FC(soft_share)(job, target + i, weight ? weight + i : NULL, n - i);
+            shares += n - i < LANES ? vec_select(ivec_iota() < (ireal)(n - i), share, (vec){0}) : share;
+        }
+        const real total = vec_sum(shares);
+        for (ptrdiff_t i = 0; i < n; i += LANES) {
+            const vec share = FC(soft_share)(job, target + i, weight ? weight + i : NULL, n - i);
+            FC(store_part)(grad_x + i, (FC(load_part)(grad_x + i, n - i) / sum * total - share) * scale[row], n - i);
+        }
+    }
+}

@@ -19,6 +19,12 @@ static int FC(use_pointwise)(const fc_conv2d *p, int gradient) {
     return FC(point_pays)(&q);
 }
 
+/* grad_x of a kernel as large as x, which is met by one element of grad_y alone: a linear layer's. */
+static int FC(use_product)(const fc_conv2d *p) {
+    return p->groups == 1 && p->OH == 1 && p->OW == 1 && p->pad_top == 0 && p->pad_left == 0 && p->R == p->H &&
+           p->S == p->W && p->dilation_h == 1 && p->dilation_w == 1;
+}
+
 static fc_algorithm FC(choose_forward)(const fc_conv2d *p) {
     if (FC(depthwise_pays)(p)) return FC_BY_DEPTHWISE;
     if (FC(phases_pay)(p)) return FC_BY_PHASES;
@@ -31,6 +37,7 @@ static fc_algorithm FC(choose_grad_x)(const fc_conv2d *p) {
     if (FC(depthwise_grad_x_pays)(p)) return FC_BY_DEPTHWISE;
     if (FC(phases_pay)(p)) return FC_BY_PHASES;
     if (FC(use_pointwise)(p, 1)) return FC_BY_POINTWISE;
+    if (FC(use_product)(p)) return FC_BY_PRODUCT;
     if (FC(use_winograd)(p, 0)) return FC_BY_WINOGRAD;
     if (FC(use_tap_sums)(p)) return FC_BY_TAP_SUMS;
     return FC(choose_blocks)(p->C / p->groups, p->K / p->groups, p->R * p->S, 0).positions ? FC_BY_POSITIONS : FC_BY_CHANNELS;

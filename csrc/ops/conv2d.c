@@ -39,44 +39,19 @@ void FC(conv2d_forward)(const fc_conv2d *p, const real *x, const real *weight, c
 
 /* -- grad_x -------------------------------------------------------------------------------------------------------- */
 
+/* What a transposed convolution does (conv_transpose2d.c), unless grad_y is mostly zeros. */
 size_t FC(conv2d_grad_x_workspace)(const fc_conv2d *p, int threads) {
-    FC(point_problem) point;
-    fc_conv2d parts;
-    size_t bytes;
-    switch (FC(choose_grad_x)(p)) {
-    case FC_BY_DEPTHWISE: bytes = 0; break;
-    case FC_BY_PHASES:
-        parts = FC(phases_of)(p);
-        bytes = FC(plan_phases)(p, NULL).bytes + FC(conv2d_grad_x_workspace)(&parts, threads);
-        break;
-    case FC_BY_POINTWISE:
-        point = FC(point_grad_x)(p);
-        bytes = FC(plan_pointwise)(&point, NULL, threads).bytes;
-        break;
-    case FC_BY_TAP_SUMS: bytes = FC(tap_sums_workspace)(p, threads); break;
-    default: bytes = FC(direct_grad_x_workspace)(p, threads);
-    }
-    return FC(or_sparse)(p, 0, bytes, threads);
+    return FC(or_sparse)(p, 0, FC(conv_transpose2d_forward_workspace)(p, threads), threads);
 }
 
 void FC(conv2d_grad_x)(const fc_conv2d *p, const real *grad_y, const real *weight, real *grad_x, void *workspace,
                        int threads) {
-    FC(point_problem) point;
     if (FC(sparse_pays)(p, SPARSE_SHARE_X, grad_y, NULL, weight, threads)) {
         const FC(sparse_plan) f = FC(plan_sparse)(p, 0, workspace, threads);
         FC(sparse_grad_x)(p, &f, grad_y, weight, grad_x, threads);
         return;
     }
-    switch (FC(choose_grad_x)(p)) {
-    case FC_BY_DEPTHWISE: FC(depthwise_grad_x)(p, grad_y, weight, grad_x, threads); return;
-    case FC_BY_PHASES: FC(phases_grad_x)(p, grad_y, weight, grad_x, workspace, threads); return;
-    case FC_BY_POINTWISE:
-        point = FC(point_grad_x)(p);
-        FC(pointwise)(&point, grad_y, weight, NULL, grad_x, workspace, threads);
-        return;
-    case FC_BY_TAP_SUMS: FC(tap_sums_grad_x)(p, grad_y, weight, grad_x, workspace, threads); return;
-    default: FC(direct_grad_x)(p, grad_y, weight, grad_x, workspace, threads); return;
-    }
+    FC(conv_transpose2d_forward)(p, grad_y, weight, NULL, grad_x, workspace, threads);
 }
 
 /* -- grad_weight --------------------------------------------------------------------------------------------------- */

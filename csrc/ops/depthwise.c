@@ -125,7 +125,8 @@ static void FC(depthwise_forward)(const fc_conv2d *p, const real *x, const real 
 
 /* -- grad_x -------------------------------------------------------------------------------------------------------- */
 
-static void FC(depthwise_grad_x)(const fc_conv2d *p, const real *grad_y, const real *weight, real *grad_x,
+/* Plus a number for each channel of x (or NULL), when all planes are added up. */
+static void FC(depthwise_grad_x)(const fc_conv2d *p, const real *grad_y, const real *weight, const real *bias, real *grad_x,
                                  int threads) {
     const ptrdiff_t C = p->C / p->groups, K = p->K / p->groups, T = p->R * p->S, in = p->H * p->W, out = p->OH * p->OW;
     const int team = FC(depthwise_team)(p, threads), finite = kernels.all_finite(weight, p->K * C * T);
@@ -156,6 +157,7 @@ static void FC(depthwise_grad_x)(const fc_conv2d *p, const real *grad_y, const r
                     kernels.plane_spread(p, planes, gy, w, m > 0, to);
                 }
             }
+            for (ptrdiff_t i = 0; bias && i < planes; i++) kernels.add_number(to + i * in, in, bias[c + i]);
         }
         fc_mode_leave(mode);
     }

@@ -117,15 +117,20 @@ static FC(forward_plan) FC(plan_forward)(const fc_conv2d *p, void *workspace) {
     return f;
 }
 
+/* The bias in whole blocks, [group][block * width]; NULL: zeros. */
+static void FC(pack_bias)(const FC(blocks) *b, ptrdiff_t groups, ptrdiff_t K, const real *bias, real *packed) {
+    const ptrdiff_t padded = b->blocks * b->width;
+    for (ptrdiff_t g = 0; g < groups; g++)
+        for (ptrdiff_t k = 0; k < padded; k++) packed[g * padded + k] = bias && k < K ? bias[g * K + k] : 0;
+}
+
 /* The taps as steps in x, and the bias in whole blocks. */
 static void FC(forward_taps)(const fc_conv2d *p, const FC(forward_plan) *f, const real *bias) {
-    const ptrdiff_t K = p->K / p->groups, padded = f->b.blocks * f->b.width;
     for (ptrdiff_t t = 0; t < p->R * p->S; t++) {
         f->dy[t] = t / p->S * p->dilation_h - p->pad_top;
         f->dx[t] = t % p->S * p->dilation_w - p->pad_left;
     }
-    for (ptrdiff_t g = 0; g < p->groups; g++)
-        for (ptrdiff_t k = 0; k < padded; k++) f->bias[g * padded + k] = bias && k < K ? bias[g * K + k] : 0;
+    FC(pack_bias)(&f->b, p->groups, p->K / p->groups, bias, f->bias);
 }
 
 static size_t FC(direct_forward_workspace)(const fc_conv2d *p, int threads) {
@@ -240,11 +245,12 @@ static size_t FC(direct_grad_x_workspace)(const fc_conv2d *p, int threads) {
     return f.bytes + most;
 }
 
-static void FC(direct_grad_x)(const fc_conv2d *p, const real *grad_y, const real *weight, real *grad_x, void *workspace,
-                              int threads) {
+/* Plus a number for each channel of x; bias may be NULL. */
+static void FC(direct_grad_x)(const fc_conv2d *p, const real *grad_y, const real *weight, const real *bias, real *grad_x,
+                              void *workspace, int threads) {
     FC(grad_x_plan) f = FC(plan_grad_x)(p, workspace);
     const ptrdiff_t C = p->C / p->groups, K = p->K / p->groups, T = p->R * p->S;
-    memset(f.bias, 0, sizeof(real) * (size_t)(p->groups * f.b.blocks * f.b.width));
+    FC(pack_bias)(&f.b, p->groups, C, bias, f.bias);
     /* Each phase's taps lie side by side in the packed weights; taps that meet no row or column of x come last. */
     for (ptrdiff_t t = 0; t < T; t++) f.order[t] = -1;
     ptrdiff_t next = 0;

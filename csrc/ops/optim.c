@@ -4,8 +4,8 @@
 #include <math.h>
 
 void FC(sgd_step)(real *param, const real *grad, real *velocity, ptrdiff_t n, double lr, double momentum,
-                  double dampening, double weight_decay, int nesterov, int first, int threads) {
-    const fc_sgd step = {lr, momentum, dampening, weight_decay, nesterov, first};
+                  double dampening, double weight_decay, int nesterov, int maximize, int first, int threads) {
+    const fc_sgd step = {lr, momentum, dampening, weight_decay, nesterov, maximize, first};
     threads = fc_threads_for((velocity ? 5.0 : 3.0) * n * sizeof *param, FC_BYTES_PER_THREAD, threads);
 #pragma omp parallel num_threads(threads)
     {
@@ -16,18 +16,20 @@ void FC(sgd_step)(real *param, const real *grad, real *velocity, ptrdiff_t n, do
     }
 }
 
-void FC(adam_step)(real *param, const real *grad, real *exp_avg, real *exp_avg_sq, ptrdiff_t n, double lr, double beta1,
-                   double beta2, double eps, double weight_decay, int decoupled, int64_t step, int threads) {
+void FC(adam_step)(real *param, const real *grad, real *exp_avg, real *exp_avg_sq, real *max_exp_avg_sq, ptrdiff_t n,
+                   double lr, double beta1, double beta2, double eps, double weight_decay, int decoupled, int maximize,
+                   int64_t step, int threads) {
     const fc_adam adam = {.lr = lr, .beta1 = beta1, .beta2 = beta2, .eps = eps, .weight_decay = weight_decay,
                           .step_size = lr / (1 - pow(beta1, (double)step)),
-                          .inverse_root = 1 / sqrt(1 - pow(beta2, (double)step)), .decoupled = decoupled};
-    threads = fc_threads_for(7.0 * n * sizeof *param, FC_BYTES_PER_THREAD, threads);
+                          .inverse_root = 1 / sqrt(1 - pow(beta2, (double)step)), .decoupled = decoupled,
+                          .maximize = maximize};
+    threads = fc_threads_for((max_exp_avg_sq ? 9.0 : 7.0) * n * sizeof *param, FC_BYTES_PER_THREAD, threads);
 #pragma omp parallel num_threads(threads)
     {
         const fc_mode mode = fc_mode_enter();
         const fc_range r = fc_share(n, FC(ELEMENT_GRAIN));
         kernels.adam_step(&adam, param + r.begin, grad + r.begin, exp_avg + r.begin, exp_avg_sq + r.begin,
-                          r.end - r.begin);
+                          max_exp_avg_sq ? max_exp_avg_sq + r.begin : NULL, r.end - r.begin);
         fc_mode_leave(mode);
     }
 }

@@ -64,12 +64,12 @@ static void FC(phases_forward)(const fc_conv2d *p, const real *x, const real *we
     FC(phases_move)(p, p->K, p->OH, p->OW, y, f.y, 1, threads);
 }
 
-static void FC(phases_grad_x)(const fc_conv2d *p, const real *grad_y, const real *weight, real *grad_x, void *workspace,
-                              int threads) {
+static void FC(phases_grad_x)(const fc_conv2d *p, const real *grad_y, const real *weight, const real *bias, real *grad_x,
+                              void *workspace, int threads) {
     const fc_conv2d s = FC(phases_of)(p);
     const FC(phases_plan) f = FC(plan_phases)(p, workspace);
     FC(phases_move)(p, p->K, p->OH, p->OW, (real *)grad_y, f.y, 0, threads);
-    FC(conv2d_grad_x)(&s, f.y, weight, f.x, f.rest, threads);
+    FC(conv_transpose2d_forward)(&s, f.y, weight, bias, f.x, f.rest, threads);
     FC(phases_move)(p, p->C, p->H, p->W, grad_x, f.x, 1, threads);
 }
 

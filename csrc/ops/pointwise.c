@@ -3,7 +3,7 @@
  *   out[n][k][p] = bias[k] + sum over c of w[k][c] * in[n][c][p]
  *
  * Position p = (i, j) of an image lies at (i * step_h, j * step_w) of its planes: strided in `in` for forward, in `out`
- * for grad_x, where zeros lie between.  The positions of all images, one after another, are cut in panels (grad_x with
+ * for grad_x, where zeros (or the bias alone) lie between.  The positions of all images, one after another, are cut in panels (grad_x with
  * a stride: bands of whole rows of one image); a task is a panel.  It goes through the channels c in chunks: a chunk of
  * the panel is copied to scratch, side by side, and multiplied by the weights of all output channels, whose sums wait
  * in scratch for the next chunk.  Each sum runs over c in order, whatever the panels and chunks: the bits are those of
@@ -27,8 +27,9 @@ typedef struct {
 } FC(point_problem);
 
 static int FC(is_pointwise)(const fc_conv2d *p) {
-    return p->R == 1 && p->S == 1 && p->pad_top == 0 && p->pad_left == 0 && (p->OH - 1) * p->stride_h < p->H &&
-           (p->OW - 1) * p->stride_w < p->W && p->stride_h <= p->H && p->stride_w <= p->W;
+    /* Of a transposed convolution, x may have more rows than y has windows for. */
+    return p->R == 1 && p->S == 1 && p->pad_top == 0 && p->pad_left == 0 && p->OH == (p->H - 1) / p->stride_h + 1 &&
+           p->OW == (p->W - 1) / p->stride_w + 1 && p->stride_h <= p->H && p->stride_w <= p->W;
 }
 
 static FC(point_problem) FC(point_forward)(const fc_conv2d *p) {
@@ -183,7 +184,8 @@ static void FC(pointwise_task)(const FC(point_problem) *q, const FC(point_plan) 
     const ptrdiff_t image = begin / plane, i0 = begin % plane / q->cols * q->out_step_h;
     const ptrdiff_t i1 = end % plane == 0 ? q->out_h : end % plane / q->cols * q->out_step_h;
     for (ptrdiff_t k = 0; k < q->K; k++)
-        kernels.pointwise_spread(q->cols, q->out_step_h, q->out_step_w, sums + k * f->x_row, i1 - i0, q->out_w,
+        kernels.pointwise_spread(q->cols, q->out_step_h, q->out_step_w, sums + k * f->x_row,
+                                 f->bias[g * f->blocks * kernels.tiles.point_rows + k], i1 - i0, q->out_w,
                                  out + ((image * q->groups + g) * q->K + k) * out_plane + i0 * q->out_w);
 }
 

@@ -44,8 +44,10 @@ static FC(tap_plan) FC(plan_tap_sums)(const fc_conv2d *p) {
     if (f.ring > p->OH) f.step = f.ring = p->OH;
     f.z_plane = (f.ring * p->OW + 15) / 16 * 16;
     if (f.z_plane / 16 % 2 == 0) f.z_plane += 16;
+    const ptrdiff_t cols = (p->W + p->stride_w - 1) / p->stride_w;
     f.margin = ((p->S - 1) * p->dilation_w + p->pad_left + p->stride_w) / p->stride_w + 2 * lanes;
-    f.vectors = ((p->W + p->stride_w - 1) / p->stride_w + lanes - 1) / lanes;
+    if (cols > p->OW) f.margin += cols - p->OW; /* of a transposed convolution, as many as it likes */
+    f.vectors = (cols + lanes - 1) / lanes;
     f.z_size = (size_t)(Q * f.z_plane + 2 * f.margin);
     f.line = p->stride_w > 1 ? (size_t)(p->stride_w * f.vectors * lanes) : 0;
     fc_arena arena = {NULL, 0};
@@ -107,9 +109,9 @@ static void FC(plan_columns)(const fc_conv2d *p, const FC(tap_plan) *f, ptrdiff_
     first[p->stride_w] = next;
 }
 
-/* Rows h0 .. h1-1 of grad_x of one image and group; scratch: of one thread. */
+/* Rows h0 .. h1-1 of grad_x of one image and group, plus a number for each channel (or NULL); scratch: of one thread. */
 static void FC(tap_sums_rows)(const fc_conv2d *p, const FC(tap_plan) *f, const fc_tap_sums *job, const real *gy,
-                              const real *w, real *gx, ptrdiff_t h0, ptrdiff_t h1, char *scratch) {
+                              const real *w, const real *bias, real *gx, ptrdiff_t h0, ptrdiff_t h1, char *scratch) {
     const ptrdiff_t C = p->C / p->groups, K = p->K / p->groups, T = p->R * p->S;
     fc_arena arena = {scratch, 0};
     real *z = (real *)fc_carve(&arena, sizeof(real) * f->z_size) + f->margin;
@@ -135,13 +137,16 @@ static void FC(tap_sums_rows)(const fc_conv2d *p, const FC(tap_plan) *f, const f
             const ptrdiff_t slot = f->ring == p->OH ? i - low : (i - low) % f->ring;
             row[rows++] = r * p->S * f->z_plane + slot * p->OW;
         }
-        for (ptrdiff_t c = 0; c < C; c++)
-            kernels.tap_sums(job, z + c * T * f->z_plane, rows, row, line, gx + (c * p->H + h) * p->W);
+        for (ptrdiff_t c = 0; c < C; c++) {
+            real *to = gx + (c * p->H + h) * p->W;
+            kernels.tap_sums(job, z + c * T * f->z_plane, rows, row, line, to);
+            if (bias) kernels.add_number(to, p->W, bias[c]);
+        }
     }
 }
 
-static void FC(tap_sums_grad_x)(const fc_conv2d *p, const real *grad_y, const real *weight, real *grad_x,
-                                void *workspace, int threads) {
+static void FC(tap_sums_grad_x)(const fc_conv2d *p, const real *grad_y, const real *weight, const real *bias,
+                                real *grad_x, void *workspace, int threads) {
     const FC(tap_plan) f = FC(plan_tap_sums)(p);
     const ptrdiff_t C = p->C / p->groups, K = p->K / p->groups, T = p->R * p->S;
     fc_arena arena = {workspace, 0};
@@ -164,8 +169,9 @@ static void FC(tap_sums_grad_x)(const fc_conv2d *p, const real *grad_y, const re
 #pragma omp for schedule(dynamic, 1)
         for (ptrdiff_t task = 0; task < images * cuts; task++) {
             const ptrdiff_t image = task / cuts, cut = task % cuts;
-            FC(tap_sums_rows)(p, &f, &job, grad_y + image * K * p->OH * p->OW, weight + image % p->groups * K * C * T,
-                              grad_x + image * C * p->H * p->W, p->H * cut / cuts, p->H * (cut + 1) / cuts, scratch);
+            const ptrdiff_t g = image % p->groups;
+            FC(tap_sums_rows)(p, &f, &job, grad_y + image * K * p->OH * p->OW, weight + g * K * C * T,
+                              bias ? bias + g * C : NULL, grad_x + image * C * p->H * p->W, p->H * cut / cuts, p->H * (cut + 1) / cuts, scratch);
         }
         fc_mode_leave(mode);
     }

@@ -3,15 +3,21 @@
 #include "ops.h"
 #include "parallel.h"
 
+#include <math.h>
 #include <string.h>
 
 #define kernels (fc_active->FC_SUFFIX)
 
 #include "elementwise.c"
+#include "activations.c"
 #include "softmax.c"
+#include "losses.c"
 #include "optim.c"
 #include "max_pool2d.c"
 #include "avg_pool2d.c"
+#include "unfold.c"
+#include "adaptive_avg_pool2d.c"
+#include "batch_norm.c"
 #include "linear.c"
 #include "unpool.c"
 #include "epilogue.c"
@@ -29,5 +35,6 @@
 #include "choose.c"
 #include "direct.c"
 #include "outer_taps.c"
+#include "conv_transpose2d.c"
 #include "conv2d.c"
 #include "fused.c"

@@ -15,7 +15,7 @@ enum {
     GRAD_SUMS = 16 << 20,        /* bytes of partial sums, all chunks together */
     GRAD_CHUNKS = 16,
     GRAD_WEIGHTS = 512 << 10,    /* bytes of s above which the weights are many */
-    GRAD_SHARED = 8 << 20,       /* of v in shared memory */
+    GRAD_SHARED = 5 << 20,       /* of v in shared memory */
     GRAD_OWN = 384 << 10,        /* many: of g of a task */
     GRAD_CHANNELS = 48,          /* many: input channels of a block of s */
 };

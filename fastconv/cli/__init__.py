@@ -2,7 +2,8 @@
 
 One file a subcommand; each has `add(subparsers)`, which describes its arguments, and `run(args)`, which does its work
 and returns the exit status.  Results go to stdout; progress, notices and errors to stderr.  Exit status: 0 only on
-success, 2 for wrong usage, 130 after Ctrl-C, else 1 with one line that says why (and a traceback with --debug).
+success, 2 for wrong usage, 130 after Ctrl-C, 143 after SIGTERM, else 1 with one line that says why (and a traceback
+with --debug).
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ import traceback
 import warnings
 from collections.abc import Sequence
 
+from fastconv._signals import Terminated
 from fastconv._version import __version__
 
 __all__ = ["main"]
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+TERMINATED = 143  # 128 + SIGTERM
 
 # Errors whose own words are for users; others are a mistake in fastconv, and their type helps.
 EXPECTED = (OSError, ValueError, ArithmeticError, RuntimeError, ImportError)
@@ -49,9 +52,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             status = int(args.run(args))
         sys.stdout.flush()
         return status
-    except KeyboardInterrupt:
-        print("fastconv: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print(f"fastconv: {getattr(error, 'message', '') or 'interrupted'}", file=sys.stderr)
         return INTERRUPTED
+    except Terminated as error:
+        print(f"fastconv: {error.message or 'terminated'}", file=sys.stderr)
+        return TERMINATED
     except BrokenPipeError:
         # Whoever read our output has gone (as in `fastconv info | head -1`).  Python would complain once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

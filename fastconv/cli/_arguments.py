@@ -53,9 +53,20 @@ def learning_rate(text: str) -> float:
     return value
 
 
+def steps_or_seconds(text: str) -> tuple[int | None, float | None]:
+    """500 is so many steps, 30s so many seconds."""
+    if not text.endswith("s"):
+        return positive_int(text), None
+    seconds = float(text.removesuffix("s"))
+    if not (math.isfinite(seconds) and seconds >= 0):
+        raise argparse.ArgumentTypeError(f"must be at least 0 seconds, got {text}")
+    return None, seconds
+
+
 # argparse names the type in "invalid ... value".
 positive_int.__name__ = thread_count.__name__ = seed.__name__ = "int"
 learning_rate.__name__ = "number"
+steps_or_seconds.__name__ = "number of steps or seconds"
 
 
 def writable_folder(path: str, option: str) -> Path:

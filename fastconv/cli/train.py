@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import signal
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,25 @@ import numpy as np
 
 import fastconv
 from fastconv import data, models, serialization
+from fastconv._signals import Leaving, Terminated, leaving, terminate_with_an_exception
+from fastconv.checkpoint import Checkpoint
 from fastconv.cli import _arguments as arguments
+from fastconv.cli import _resume
 from fastconv.cli._evaluation import count, mnist_test_accuracy, percent
 from fastconv.cli._last_model import remember
 from fastconv.data.splits import DIGITS_SIZE
 from fastconv.training import EVALUATION_BATCH, Trainer
 
 DEFAULT_OUT = "models"
+DEFAULT_NET = "cnn"
+DEFAULT_DATA = "auto"
+ABOUT_CHECKPOINTS = """
+A checkpoint holds everything: a run that is resumed ends with the same weights, bit for bit, as one that was never
+interrupted, even if it was killed.  Settings that are not given with --resume are those of the checkpoint; ones that
+are given must be the same, but for --threads, --out, --metrics, --quiet, --checkpoint-every and where the data lie.
+Without --resume a file that is there is never replaced.  Ctrl-C and SIGTERM finish the step and save; a second Ctrl-C
+leaves at once.
+"""
 SMALL = 10_000  # so many training images at most are gone through once more, to say how many the network knows by heart
 
 
@@ -30,11 +42,13 @@ def add(subparsers: Any) -> argparse.ArgumentParser:
         "train",
         help="train a network",
         description="Train a network, test it, and save it.  What is not given comes from the network's own recipe.",
+        epilog=ABOUT_CHECKPOINTS,
         allow_abbrev=False,
     )
-    parser.add_argument("--net", choices=models.names(), default="cnn", help="which network (default: cnn)")
+    # No defaults here: with --resume, what is not given is what the checkpoint says.
+    parser.add_argument("--net", choices=models.names(), help=f"which network (default: {DEFAULT_NET})")
     arguments.add_data(
-        parser, "auto", "what to train on (default: auto, which is mnist where it can be had, else digits)"
+        parser, None, "what to train on (default: auto, which is mnist where it can be had, else digits)"
     )
     parser.add_argument(
         "--train-size", type=arguments.positive_int, metavar="N", help="train on the first N images only"
@@ -49,28 +63,55 @@ def add(subparsers: Any) -> argparse.ArgumentParser:
         "--out", default=DEFAULT_OUT, metavar="DIR", help=f"folder for the trained model (default: {DEFAULT_OUT})"
     )
     parser.add_argument("--metrics", metavar="FILE", help="write what was measured to this file, as JSON")
+    parser.add_argument("--checkpoint", metavar="FILE", help="save the run in this file while it goes on")
+    parser.add_argument(
+        "--checkpoint-every",
+        type=arguments.steps_or_seconds,
+        metavar="N",
+        help="so often: 500 is every 500 steps, 30s every 30 seconds (default: 60s)",
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with the run in --checkpoint's FILE; where there is no such file yet, begin",
+    )
     parser.add_argument("--quiet", action="store_true", help="show the result only")
+    parser.set_defaults(usage_error=parser.error)
     return parser
 
 
 def run(args: argparse.Namespace) -> int:
     """Train, save, report; returns the exit status."""
+    if args.checkpoint is None and (args.resume or args.checkpoint_every is not None):
+        args.usage_error(f"{'--resume' if args.resume else '--checkpoint-every'} needs --checkpoint FILE")
     # What can be refused is refused before the long work.
+    checkpoint = None if args.checkpoint is None else arguments.writable_file(args.checkpoint, "--checkpoint")
+    saved = None if checkpoint is None else _resume.read(checkpoint, args)
+    args.net = args.net or DEFAULT_NET
+    args.data = args.data or DEFAULT_DATA
     out = arguments.writable_folder(args.out, "--out")
     metrics = None if args.metrics is None else arguments.writable_file(args.metrics, "--metrics")
-    with fastconv.threads(args.threads) if args.threads else contextlib.nullcontext():
-        return _Run(args, out, metrics).run()
+    with fastconv.threads(args.threads) if args.threads else contextlib.nullcontext(), terminate_with_an_exception():
+        return _Run(args, out, metrics, checkpoint, saved).run()
 
 
 class _Run:
     """One run of the command: its arguments, with the recipe's where none was given."""
 
-    def __init__(self, args: argparse.Namespace, out: Path, metrics: Path | None) -> None:
+    def __init__(
+        self,
+        args: argparse.Namespace,
+        out: Path,
+        metrics: Path | None,
+        checkpoint: Path | None = None,
+        saved: dict[str, Any] | None = None,
+    ) -> None:
         self.args = args
         self.out = out
         self.metrics = metrics
-        given = {name: getattr(args, name) for name in ("epochs", "batch_size", "lr", "train_size", "seed")}
-        self.recipe = replace(models.recipe(args.net), **{k: v for k, v in given.items() if v is not None})
+        self.checkpoint = checkpoint
+        self.saved = saved
+        self.recipe = _resume.recipe(args)
         # Weights, dropout and the order of the images have generators of their own, all from the one seed.
         model_seed, order_seed = np.random.SeedSequence(self.recipe.seed).spawn(2)
         self.model = models.build(args.net, np.random.default_rng(model_seed))
@@ -97,12 +138,11 @@ class _Run:
                 f"{splits.name}, {count(recipe.epochs, 'epoch')}, batches of {recipe.batch_size}, "
                 f"{count(fastconv.get_num_threads(), 'thread')}"
             )
+        checkpoint = self._checkpoint(trainer, splits, images) if self.checkpoint is not None else None
         try:
-            trainer.fit(train, recipe.epochs, validation=test)
-        except KeyboardInterrupt:
-            path = self._save(splits.name, "-interrupted")
-            print(f"fastconv: interrupted; the weights as they are now lie in {path}", file=sys.stderr)
-            raise
+            trainer.fit(train, recipe.epochs, validation=test, checkpoint=checkpoint)
+        except (KeyboardInterrupt, Terminated) as error:
+            raise self._left(error, splits.name) from None
         found = self._measure(trainer, splits, train)
         path = self._save(splits.name)
         remember(path)
@@ -111,6 +151,43 @@ class _Run:
             serialization.atomic_write(self.metrics, lambda file: file.write(text.encode()))
         self._report(found, splits, len(images), path)
         return 0
+
+    def _checkpoint(self, trainer: Trainer, splits: data.Splits, images: data.ArrayDataset) -> Checkpoint:
+        """Where this run is saved; the trainer is set to what was saved before, if anything was."""
+        path, every = self.checkpoint, self.args.checkpoint_every
+        if path is None:
+            raise ValueError("--checkpoint was not given")
+        run = _resume.describe(self.args, self.recipe, splits, images)
+        if self.saved is not None:
+            _resume.compare(path, self.saved["run"], run)
+            trainer.restore(self.saved, path)
+            self.saved = None  # its arrays are of no more use
+            if not all(isinstance(entry.get("validation_accuracy"), int | float) for entry in trainer.history):
+                raise ValueError(f"{path}: its history is damaged")
+            if not self.args.quiet:
+                print(f"fastconv: going on from {path}, {count(len(trainer.history), 'epoch')} done", file=sys.stderr)
+        steps, seconds = every or (None, None)
+        return Checkpoint(path, steps, seconds, run)
+
+    def _left(self, error: BaseException, dataset: str) -> Leaving:
+        """What ends the program after Ctrl-C or SIGTERM: the run is saved, and the message says where."""
+        if not isinstance(error, Leaving):  # not from a signal that the trainer has seen
+            error = leaving(signal.SIGINT)
+        if error.at_once:
+            return error
+        word = "terminated" if isinstance(error, Terminated) else "interrupted"
+        if error.checkpoint is not None:
+            error.message = f"{word}; {error.checkpoint} holds the run, and --resume goes on with it"
+            return error
+        trouble = ""
+        if error.problem is not None:
+            why = error.problem.strerror or error.problem
+            trouble = f" the checkpoint {self.checkpoint} could not be written ({why}), the one before is there;"
+        try:
+            error.message = f"{word};{trouble} the weights as they are now lie in {self._save(dataset, '-interrupted')}"
+        except OSError as problem:
+            error.message = f"{word};{trouble} the weights could not be saved ({problem.strerror or problem})"
+        return error
 
     def _measure(self, trainer: Trainer, splits: data.Splits, train: data.Loader) -> dict[str, Any]:
         """What --metrics writes."""

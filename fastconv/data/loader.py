@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastconv import _kernels
+from fastconv import _validation as check
 from fastconv._threads import get_num_threads
 from fastconv.data.datasets import ArrayDataset
 
@@ -64,21 +65,19 @@ class Loader:
             raise TypeError(f"Loader: batch_size must be an integer, got {batch_size!r}")
         if rng is not None and not isinstance(rng, np.random.Generator):
             raise TypeError(f"Loader: rng must be a numpy.random.Generator or None, got {rng!r}")
-        if np.dtype(dtype) not in (np.dtype(np.float32), np.dtype(np.float64)):
-            raise TypeError(f"Loader: dtype must be float32 or float64, got {np.dtype(dtype)}")
         self.dataset = dataset
         self.batch_size = operator.index(batch_size)
         if self.batch_size < 1:
             raise ValueError(f"Loader: batch_size must be at least 1, got {batch_size}")
-        self.shuffle = bool(shuffle)
+        self.shuffle = check.flag("Loader", "shuffle", shuffle)
         self.rng = np.random.default_rng() if rng is None else rng
         if scale is None:
             scale = 1 / 255 if dataset.images.dtype == np.uint8 else 1.0
-        self.scale, self.offset = float(scale), float(offset)
+        self.scale, self.offset = check.number("Loader", "scale", scale), check.number("Loader", "offset", offset)
         if not (np.isfinite(self.scale) and np.isfinite(self.offset)):
             raise ValueError(f"Loader: scale and offset must be finite, got {scale} and {offset}")
-        self.drop_last = bool(drop_last)
-        self.dtype = np.dtype(dtype)
+        self.drop_last = check.flag("Loader", "drop_last", drop_last)
+        self.dtype = check.float_dtype("Loader", dtype)
 
     def __len__(self) -> int:
         """The number of batches in an epoch."""

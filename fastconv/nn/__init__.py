@@ -1,25 +1,37 @@
 """Layers, losses and networks, with explicit forward and backward.
 
-One family a file: module.py has what they share, then containers.py, conv.py, pooling.py, linear.py, activation.py,
-dropout.py, losses.py, and init.py for how weights begin.
+One family a file: module.py has what they share, then containers.py, conv.py, unfold.py, pooling.py, linear.py,
+activation.py, norm.py, dropout.py, residual.py, losses.py, and init.py for how weights begin.
 """
 
-from .activation import LogSoftmax, ReLU, Softmax
+from .activation import LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
 from .containers import Sequential
-from .conv import Conv2d
+from .conv import Conv2d, ConvTranspose2d
 from .dropout import Dropout, Dropout2d
 from .linear import Flatten, Linear
-from .losses import CrossEntropyLoss, Loss, MSELoss, OneHotSquaredError
+from .losses import CrossEntropyLoss, Loss, MSELoss, NLLLoss, OneHotSquaredError
 from .module import LoadResult, Module, Parameter
-from .pooling import AvgPool2d, MaxPool2d
+from .norm import BatchNorm1d, BatchNorm2d
+from .pooling import AdaptiveAvgPool2d, AvgPool2d, GlobalAvgPool2d, GlobalMaxPool2d, MaxPool2d
+from .residual import BasicBlock, ResNet
+from .unfold import Fold, Unfold
 
 __all__ = [
+    "AdaptiveAvgPool2d",
     "AvgPool2d",
+    "BasicBlock",
+    "BatchNorm1d",
+    "BatchNorm2d",
     "Conv2d",
+    "ConvTranspose2d",
     "CrossEntropyLoss",
     "Dropout",
     "Dropout2d",
     "Flatten",
+    "Fold",
+    "GlobalAvgPool2d",
+    "GlobalMaxPool2d",
+    "LeakyReLU",
     "Linear",
     "LoadResult",
     "LogSoftmax",
@@ -27,9 +39,14 @@ __all__ = [
     "MSELoss",
     "MaxPool2d",
     "Module",
+    "NLLLoss",
     "OneHotSquaredError",
     "Parameter",
     "ReLU",
+    "ResNet",
     "Sequential",
+    "Sigmoid",
     "Softmax",
+    "Tanh",
+    "Unfold",
 ]

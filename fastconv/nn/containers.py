@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, cast, overload
 
+from fastconv._validation import describe
+
 from .activation import ReLU
 from .fusion import Plan, Step
 from .module import Array, Module
@@ -65,7 +67,13 @@ class Sequential(Module):
     @overload
     def __getitem__(self, index: slice) -> Sequential: ...
     def __getitem__(self, index: int | slice) -> Module:
-        return Sequential(*self._layers[index]) if isinstance(index, slice) else self._layers[index]
+        if isinstance(index, slice):
+            return Sequential(*self._layers[index])
+        if isinstance(index, bool) or not hasattr(index, "__index__"):
+            raise TypeError(f"Sequential: an index must be an int or a slice, got {describe(index)}")
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"Sequential: index {describe(index)} is out of range for {len(self)} layers")
+        return self._layers[index]
 
     def forward(self, x: Array) -> Array:
         self._saved = None  # until all layers have run: a backward after a forward that failed must not mix the two

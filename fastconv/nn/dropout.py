@@ -32,7 +32,7 @@ class Dropout(Module):
     def forward(self, x: Array) -> Array:
         if not self.training:
             self._saved = None
-            return x
+            return check.floats(type(self).__name__, "x", x)
         y, mask = dropout(x, self.p, rng=self.rng, return_mask=True)
         self._keep(mask)
         return y
@@ -62,7 +62,7 @@ class Dropout2d(Dropout):
     def forward(self, x: Array) -> Array:
         if not self.training:
             self._saved = None
-            return x
+            return check.floats(type(self).__name__, "x", x)
         y, mask = dropout2d(x, self.p, rng=self.rng, return_mask=True)
         self._keep(mask)
         return y

@@ -26,10 +26,21 @@ from .activation import ReLU
 from .conv import Conv2d
 from .linear import Linear
 from .module import Array, Module
-from .pooling import AvgPool2d, MaxPool2d
+from .norm import BatchNorm1d, BatchNorm2d
+from .pooling import AdaptiveAvgPool2d, AvgPool2d, GlobalAvgPool2d, GlobalMaxPool2d, MaxPool2d
 
 # By exact type: a subclass may keep or return what it likes.  None of these keeps its result or its grad_x.
-MAKES_NEW_ARRAYS = (Conv2d, Linear, MaxPool2d, AvgPool2d)
+MAKES_NEW_ARRAYS = (
+    Conv2d,
+    Linear,
+    MaxPool2d,
+    AvgPool2d,
+    AdaptiveAvgPool2d,
+    GlobalAvgPool2d,
+    GlobalMaxPool2d,
+    BatchNorm1d,
+    BatchNorm2d,
+)
 
 
 class Fused(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -24,8 +25,8 @@ class Linear(Module):
     dtype : float32 or float64
     rng : numpy.random.Generator or None
         What the initial weights are drawn from.
-    init : 'default', 'glorot', 'kaiming' or a number
-        See `fastconv.nn.init`.
+    init : str or a number
+        'default', 'glorot', 'kaiming', ...: see `fastconv.nn.init`.
 
     Attributes
     ----------
@@ -95,6 +96,7 @@ class Flatten(Module):
         self.end_dim = check.integer("Flatten", "end_dim", end_dim)
 
     def forward(self, x: Array) -> Array:
+        x = check.floats("Flatten", "x", x)
         shape = x.shape
         if self.start_dim == 1 and self.end_dim == -1 and len(shape) > 1 and x.size:  # the usual case, quickly
             self._keep(shape)
@@ -106,15 +108,22 @@ class Flatten(Module):
                 f"Flatten: start_dim={self.start_dim} and end_dim={self.end_dim} do not fit x of shape {shape}"
             )
         self._keep(shape)
-        merged = 1
-        for extent in shape[start : end + 1]:
-            merged *= extent
-        return x.reshape(*shape[:start], merged, *shape[end + 1 :])
+        return x.reshape(*shape[:start], prod(shape[start : end + 1]), *shape[end + 1 :])
 
     def backward(self, grad_y: Array, *, need_grad_x: bool = True) -> Array | None:
         shape: tuple[Any, ...]
         (shape,) = self._kept()
-        return grad_y.reshape(shape) if need_grad_x else None
+        if not need_grad_x:
+            return None
+        grad_y = check.floats("Flatten.backward", "grad_y", grad_y)
+        start = self.start_dim % len(shape)
+        end = self.end_dim % len(shape) + 1
+        expected = (*shape[:start], prod(shape[start:end]), *shape[end:])
+        if grad_y.shape != expected:
+            raise check.ShapeError(
+                f"Flatten.backward: grad_y has shape {grad_y.shape}, expected the shape of the output, {expected}"
+            )
+        return grad_y.reshape(shape)
 
     def extra_repr(self) -> str:
         return f"start_dim={self.start_dim}, end_dim={self.end_dim}"

@@ -11,11 +11,16 @@ from typing import Any
 import numpy as np
 
 from fastconv import _validation as check
-from fastconv.ops import cross_entropy, cross_entropy_backward
+from fastconv.ops import (
+    cross_entropy,
+    cross_entropy_backward,
+    mse_loss,
+    mse_loss_backward,
+    nll_loss,
+    nll_loss_backward,
+)
 
 from .module import Array
-
-REDUCTIONS = ("mean", "sum", "none")
 
 
 class Loss:
@@ -63,7 +68,9 @@ class Loss:
 
 
 class CrossEntropyLoss(Loss):
-    """Cross-entropy of logits (N, C) against class numbers (N,); see `fastconv.cross_entropy` for the formula.
+    """Cross-entropy of logits (N, C), or (N, C, d1, ...), against classes; `fastconv.cross_entropy` has the formula.
+
+    The target holds class numbers (N,), or (N, d1, ...), or probabilities in the shape of the logits.
 
     Parameters
     ----------
@@ -86,7 +93,7 @@ class CrossEntropyLoss(Loss):
         op = "CrossEntropyLoss"
         self.weight = None if weight is None else check.floats(op, "weight", weight)
         self.ignore_index = check.integer(op, "ignore_index", ignore_index)
-        self.reduction = check.one_of(op, "reduction", reduction, REDUCTIONS)
+        self.reduction = check.one_of(op, "reduction", reduction, check.REDUCTIONS)
         self.label_smoothing = check.number_between(op, "label_smoothing", label_smoothing, 0.0, 1.0)
 
     def forward(self, pred: Array, target: Any) -> float | Array:
@@ -99,8 +106,36 @@ class CrossEntropyLoss(Loss):
         return cross_entropy_backward(*self._kept(), grad_y=grad_y)
 
 
+class NLLLoss(Loss):
+    """Negative log-likelihood of log-probabilities (N, C), or (N, C, d1, ...); see `fastconv.nll_loss` for the formula.
+
+    Parameters
+    ----------
+    weight : ndarray, shape (C,), or None
+        One weight for each class.
+    ignore_index : int
+        A target that counts for nothing.
+    reduction : 'mean', 'sum' or 'none'
+    """
+
+    def __init__(self, weight: Array | None = None, *, ignore_index: int = -100, reduction: str = "mean") -> None:
+        op = "NLLLoss"
+        self.weight = None if weight is None else check.floats(op, "weight", weight)
+        self.ignore_index = check.integer(op, "ignore_index", ignore_index)
+        self.reduction = check.one_of(op, "reduction", reduction, check.REDUCTIONS)
+
+    def forward(self, pred: Array, target: Any) -> float | Array:
+        arguments = (pred, target, self.weight, self.ignore_index, self.reduction)
+        loss = nll_loss(*arguments)
+        self._saved = arguments
+        return loss
+
+    def backward(self, grad_y: float | Array | None = None) -> Array:
+        return nll_loss_backward(*self._kept(), grad_y=grad_y)
+
+
 class MSELoss(Loss):
-    """``mean((pred - target)**2)``, or the sum, or each square by itself.
+    """``mean((pred - target)**2)``, or the sum, or each square by itself; see `fastconv.mse_loss`.
 
     Parameters
     ----------
@@ -113,33 +148,15 @@ class MSELoss(Loss):
     """
 
     def __init__(self, reduction: str = "mean") -> None:
-        self.reduction = check.one_of("MSELoss", "reduction", reduction, REDUCTIONS)
+        self.reduction = check.one_of("MSELoss", "reduction", reduction, check.REDUCTIONS)
 
     def forward(self, pred: Array, target: Any) -> float | Array:
-        pred = check.floats("MSELoss", "pred", pred)
-        target = check.floats_shaped("MSELoss", "target", target, "pred", pred, pred.shape, "the shape of pred,")
-        difference: Array = np.subtract(pred, target)
-        self._saved = (difference,)
-        squares = np.square(difference)
-        if self.reduction == "none":
-            return squares
-        total = float(squares.sum(dtype=np.float64))
-        if self.reduction == "sum":
-            return total
-        return total / squares.size if squares.size else float("nan")
+        loss = mse_loss(pred, target, self.reduction)
+        self._saved = (pred, target, self.reduction)
+        return loss
 
     def backward(self, grad_y: float | Array | None = None) -> Array:
-        (difference,) = self._kept()
-        scale: Any = 2.0
-        if grad_y is not None and self.reduction == "none":
-            like = difference
-            scale = 2 * check.floats_shaped("MSELoss", "grad_y", grad_y, "pred", like, like.shape, "the shape of pred,")
-        elif grad_y is not None:
-            scale = 2 * check.number("MSELoss", "grad_y", grad_y)
-        if self.reduction == "mean" and difference.size:
-            scale = scale / difference.size
-        grad: Array = np.multiply(difference, scale, dtype=difference.dtype)
-        return grad
+        return mse_loss_backward(*self._kept(), grad_y=grad_y)
 
 
 class OneHotSquaredError(Loss):

@@ -7,7 +7,34 @@ The whole vocabulary is forward, backward, parameters and their gradients.  Ther
    gradient with respect to x, and lets go of what was kept: one backward for one forward.
 3. A network built of layers calls them in order in `forward` and in the opposite order in `backward`.
 
-Parameters and sub-modules are the attributes that hold them, in the order in which they were first assigned.
+Parameters and sub-modules are the attributes that hold them, in the order in which they were first assigned.  An array
+that is part of the state but not trained, such as a running average, is a buffer: an attribute that was introduced with
+`register_buffer`.  In `state_dict`, a module's parameters come first, then its buffers, then its sub-modules.
+
+A network of one's own is a subclass, here one that is no chain:
+
+>>> import numpy as np
+>>> from fastconv import nn
+>>> class Shortcut(nn.Module):
+...     def __init__(self):
+...         self.conv = nn.Conv2d(2, 2, 3, padding=1)
+...         self.relu = nn.ReLU()
+...
+...     def forward(self, x):
+...         self._keep()
+...         return x + self.relu(self.conv(x))
+...
+...     def backward(self, grad_y, *, need_grad_x=True):
+...         self._kept()
+...         grad_x = self.conv.backward(self.relu.backward(grad_y), need_grad_x=need_grad_x)
+...         return grad_y + grad_x if need_grad_x else None
+>>> model = nn.Sequential(Shortcut(), nn.Flatten(), nn.Linear(32, 3))
+>>> list(model.state_dict())
+['0.conv.weight', '0.conv.bias', '2.weight', '2.bias']
+>>> model(np.ones((1, 2, 4, 4), np.float32)).shape
+(1, 3)
+>>> model.backward(np.ones((1, 3), np.float32)).shape
+(1, 2, 4, 4)
 """
 
 from __future__ import annotations
@@ -18,7 +45,8 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fastconv._kernels import empty
+from fastconv import _validation as check
+from fastconv._memory import aligned_empty
 from fastconv._validation import ShapeError, describe, integer
 
 Array: TypeAlias = NDArray[Any]
@@ -44,7 +72,7 @@ class Parameter:
     @classmethod
     def empty(cls, shape: tuple[int, ...], dtype: DTypeLike) -> Parameter:
         """A parameter with no values yet, which begins on a cache line: read a tenth faster than elsewhere."""
-        return cls(empty(shape, np.dtype(dtype)))
+        return cls(aligned_empty(shape, np.dtype(dtype)))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -91,6 +119,8 @@ class Module:
 
     training: bool = True
     _saved: tuple[Any, ...] | None = None
+    _buffer_names: tuple[str, ...] = ()  # of this module itself, in the order of state_dict
+    _optional_buffers: tuple[str, ...] = ()  # those that load_state_dict may find missing, and then leaves alone
 
     def forward(self, x: Array) -> Array:
         raise NotImplementedError(f"{type(self).__name__} does not define forward")
@@ -148,6 +178,65 @@ class Module:
         for child in self.children():
             yield from child.modules()
 
+    # -- buffers -------------------------------------------------------------------------------------------------------
+
+    def register_buffer(self, name: str, array: Array | None) -> None:
+        """Make the attribute `name` part of `state_dict`, though it is not trained.
+
+        Parameters
+        ----------
+        name : str
+            A Python name that is not an attribute yet, or is a buffer.
+        array : ndarray or None
+            Its first value.  To change it, assign to the attribute; while it is None, it is not in `state_dict`.
+
+        Raises
+        ------
+        TypeError
+            If name is not a str, or array neither an array nor None.
+        ValueError
+            If name is not a Python name, or an attribute already.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastconv import nn
+        >>> layer = nn.ReLU()
+        >>> layer.register_buffer("calls", np.zeros((), np.int64))
+        >>> layer.calls += 1
+        >>> layer.state_dict()
+        {'calls': array(1)}
+        >>> list(layer.parameters())
+        []
+        """
+        op = f"{type(self).__name__}.register_buffer"
+        if not isinstance(name, str):
+            raise TypeError(f"{op}: name must be a str, got {describe(name)}")
+        if not name.isidentifier() or (hasattr(self, name) and name not in self._buffer_names):
+            raise ValueError(f"{op}: name must be a Python name that is not an attribute yet, got {name!r:.100}")
+        if array is not None and not isinstance(array, np.ndarray):
+            raise TypeError(f"{op}: array must be a NumPy array or None, got {describe(array)}")
+        setattr(self, name, array)
+        if name not in self._buffer_names:
+            self._buffer_names = (*self._buffer_names, name)
+
+    def _own_buffers(self) -> Iterator[tuple[str, Array]]:
+        for name in self._buffer_names:
+            array = getattr(self, name, None)
+            if isinstance(array, np.ndarray):
+                yield name, array
+
+    def named_buffers(self, prefix: str = "") -> Iterator[tuple[str, Array]]:
+        """(name, array) of this module and all below it; arrays are those in use, not copies."""
+        for name, array in self._own_buffers():
+            yield prefix + name, array
+        for name, child in self.named_children():
+            yield from child.named_buffers(f"{prefix}{name}.")
+
+    def buffers(self) -> Iterator[Array]:
+        for _, array in self.named_buffers():
+            yield array
+
     # -- parameters ----------------------------------------------------------------------------------------------------
 
     def _named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
@@ -191,14 +280,28 @@ class Module:
 
     # -- state ---------------------------------------------------------------------------------------------------------
 
+    def _state(self, prefix: str = "") -> Iterator[tuple[str, Array, bool]]:
+        """(name, array in use, whether it may be missing) of all that `state_dict` holds, in its order."""
+        for name, value in vars(self).items():
+            if isinstance(value, Parameter):
+                yield prefix + name, value.data, False
+        for name, array in self._own_buffers():
+            yield prefix + name, array, name in self._optional_buffers
+        for name, child in self.named_children():
+            yield from child._state(f"{prefix}{name}.")
+
     def state_dict(self) -> dict[str, Array]:
-        """A copy of every parameter's data by name, in the order of `parameters()`; training on does not change it."""
-        return {name: parameter.data.copy() for name, parameter in self._named_parameters()}
+        """A copy of every parameter's data and every buffer by name; training on does not change it.
+
+        Parameters are in the order of `parameters()`; a module's buffers follow its own parameters.
+        """
+        return {name: array.copy() for name, array, _ in self._state()}
 
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> LoadResult:
-        """Copy arrays into the parameters of the same names.
+        """Copy arrays into the parameters and buffers of the same names.
 
-        Nothing is changed unless all of it fits.  Floating-point dtypes are converted to the parameter's own.
+        Nothing is changed unless all of it fits.  Floating-point dtypes are converted to the parameter's own, integers
+        to the buffer's.
 
         Parameters
         ----------
@@ -215,32 +318,38 @@ class Module:
         ShapeError
             If names are missing or unexpected (when strict), or a shape differs; all of them are listed.
         TypeError
-            If an array is not floating-point.
+            If an array is not floating-point, or not of integers where the buffer is.
         """
-        own = dict(self._named_parameters())
-        missing = [name for name in own if name not in state]
+        if not isinstance(state, Mapping):
+            raise TypeError(
+                f"load_state_dict: state must be a mapping from names to arrays, such as state_dict() gives, "
+                f"got {describe(state)}"
+            )
+        own = {name: array for name, array, _ in self._state()}
+        missing = [name for name, _, optional in self._state() if name not in state and not optional]
         unexpected = [name for name in state if name not in own]
         problems = []
         if strict and missing:
             problems.append(f"missing: {', '.join(missing)}")
         if strict and unexpected:
             problems.append(f"unexpected: {', '.join(map(str, unexpected))}")
-        arrays: list[tuple[Parameter, Array]] = []
-        for name, parameter in own.items():
+        arrays: list[tuple[Array, Array]] = []
+        for name, target in own.items():
             if name not in state:
                 continue
             array = np.asarray(state[name])
-            if array.shape != parameter.shape:
-                problems.append(f"{name} has shape {array.shape}, expected {parameter.shape}")
-            elif array.dtype.kind != "f":
-                raise TypeError(f"load_state_dict: {name} must be an array of floats, got {describe(array)}")
-            arrays.append((parameter, array))
+            kinds, wanted = ("f", "floats") if target.dtype.kind == "f" else ("iu", "integers")
+            if array.shape != target.shape:
+                problems.append(f"{name} has shape {array.shape}, expected {target.shape}")
+            elif array.dtype.kind not in kinds:
+                raise TypeError(f"load_state_dict: {name} must be an array of {wanted}, got {describe(array)}")
+            arrays.append((target, array))
         if problems:
             raise ShapeError(
                 f"load_state_dict: the state does not fit this {type(self).__name__}: {'; '.join(problems)}"
             )
-        for parameter, array in arrays:
-            parameter.data[...] = array
+        for target, array in arrays:
+            target[...] = array
         return LoadResult(missing, unexpected)
 
     # -- looks ---------------------------------------------------------------------------------------------------------
@@ -258,10 +367,7 @@ class Module:
 
 def float_dtype(op: str, dtype: DTypeLike) -> np.dtype[Any]:
     """numpy.float32 or numpy.float64 from what a layer was given as dtype=."""
-    result = np.dtype(dtype)
-    if result != np.float32 and result != np.float64:
-        raise TypeError(f"{op}: dtype must be float32 or float64, got {result}")
-    return result
+    return check.float_dtype(op, dtype)
 
 
 def positive(op: str, name: str, value: object) -> int:

@@ -1,4 +1,4 @@
-"""`MaxPool2d` and `AvgPool2d`: the largest, or the mean, of each window of pixels."""
+"""Pooling: the largest, or the mean, of each window of pixels, or of all pixels of a channel."""
 
 from __future__ import annotations
 
@@ -6,7 +6,14 @@ from typing import Any
 
 from fastconv import _validation as check
 from fastconv._validation import Size
-from fastconv.ops import avg_pool2d, avg_pool2d_backward, max_pool2d, max_pool2d_backward
+from fastconv.ops import (
+    adaptive_avg_pool2d,
+    adaptive_avg_pool2d_backward,
+    avg_pool2d,
+    avg_pool2d_backward,
+    max_pool2d,
+    max_pool2d_backward,
+)
 from fastconv.ops.max_pool2d import max_pool2d_winners, max_pool2d_winners_backward
 
 from .module import Array, Module
@@ -152,6 +159,82 @@ class AvgPool2d(Module):
 
     def extra_repr(self) -> str:
         return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+
+
+class AdaptiveAvgPool2d(Module):
+    """The mean of windows that are chosen to give an output of this size; see `fastconv.adaptive_avg_pool2d`.
+
+    Parameters
+    ----------
+    output_size : int or (int or None, int or None)
+        Height and width of y, in pixels; None is that of x.
+
+    Notes
+    -----
+    x (N, C, H, W) -> y (N, C, OH, OW)
+    """
+
+    def __init__(self, output_size: int | tuple[int | None, int | None]) -> None:
+        check.output_sizes(type(self).__name__, output_size)
+        self.output_size = output_size
+
+    def forward(self, x: Array) -> Array:
+        y = adaptive_avg_pool2d(x, self.output_size)
+        self._keep(x.shape)
+        return y
+
+    def backward(self, grad_y: Array, *, need_grad_x: bool = True) -> Array | None:
+        (shape,) = self._kept()
+        return adaptive_avg_pool2d_backward(grad_y, shape) if need_grad_x else None
+
+    def extra_repr(self) -> str:
+        return f"output_size={self.output_size}"
+
+
+class GlobalAvgPool2d(AdaptiveAvgPool2d):
+    """The mean of each channel: `AdaptiveAvgPool2d` of size 1.
+
+    Notes
+    -----
+    x (N, C, H, W) -> y (N, C, 1, 1); M. Lin, Q. Chen and S. Yan, "Network in network", ICLR 2014.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(1)
+
+    def extra_repr(self) -> str:
+        return ""
+
+
+class GlobalMaxPool2d(Module):
+    """The largest pixel of each channel: `fastconv.max_pool2d` with a window over the whole plane.
+
+    Notes
+    -----
+    x (N, C, H, W) -> y (N, C, 1, 1)
+    """
+
+    def forward(self, x: Array) -> Array:
+        plane = _plane("GlobalMaxPool2d", x)
+        if not self.training:
+            self._saved = None
+            return max_pool2d(x, plane)
+        y, indices = max_pool2d(x, plane, return_indices=True)
+        self._keep(indices, x.shape)
+        return y
+
+    def backward(self, grad_y: Array, *, need_grad_x: bool = True) -> Array | None:
+        indices, shape = self._kept()
+        return max_pool2d_backward(grad_y, indices, shape) if need_grad_x else None
+
+
+def _plane(op: str, x: Array) -> tuple[int, int]:
+    """Height and width of an image."""
+    x = check.floats(op, "x", x)
+    if x.ndim not in (3, 4):
+        raise check.ShapeError(f"{op}: x must have shape (N, C, H, W) or (C, H, W), got shape {x.shape}")
+    height, width = x.shape[-2:]
+    return height, width
 
 
 def _size(op: str, name: str, value: object, least: int) -> Size:

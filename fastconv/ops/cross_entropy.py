@@ -1,18 +1,17 @@
-"""Cross-entropy of logits against class numbers (log-softmax and negative log-likelihood in one), and its gradient."""
+"""Cross-entropy of logits against classes (log-softmax and negative log-likelihood in one), and its gradient."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from fastconv._kernels import cross_entropy_backward as cross_entropy_backward_kernel
-from fastconv._kernels import cross_entropy_forward, empty
+from fastconv import _kernels
+from fastconv._kernels import empty
 from fastconv._threads import get_num_threads
-from fastconv._validation import check_cross_entropy, contiguous, floats_shaped, number
+from fastconv._validation import check_class_loss, loss_gradient, number_between
+from fastconv.ops.nll_loss import _reduced, _row_scale
 
 if TYPE_CHECKING:
-    from fastconv._validation import Array
+    from fastconv._validation import Array, Scores
 
 
 def cross_entropy(
@@ -29,26 +28,29 @@ def cross_entropy(
 
         loss[i] = -(1 - a) * w[target[i]] * log_p[i, target[i]] - a/C * sum over c of w[c] * log_p[i, c]
 
-    and 0 where target[i] is ignore_index.
+    and 0 where target[i] is ignore_index.  A target of probabilities t[i, c] counts every class::
+
+        loss[i] = -sum over c of w[c] * ((1 - a) * t[i, c] + a/C) * log_p[i, c]
 
     Parameters
     ----------
-    x : ndarray, float32 or float64, shape (N, C) or (C,)
+    x : ndarray, float32 or float64, shape (N, C), (C,) or (N, C, d1, ...)
         Logits: unnormalised log-probabilities.
-    target : ndarray of any integer dtype, shape (N,); for x of shape (C,) an int
-        Class numbers in 0 .. C - 1, or ignore_index.
+    target : ndarray of any integer dtype, shape (N,), or (N, d1, ...); for x of shape (C,) an int
+        Class numbers in 0 .. C - 1, or ignore_index.  Or an ndarray of the dtype and shape of x: probabilities.
     weight : ndarray, dtype of x, shape (C,), optional
         Weight of each class.
     ignore_index : int, default -100
-        Target of rows that do not count.
+        Target of rows that do not count; with probabilities as targets it must be negative, and is not used.
     reduction : {'mean', 'sum', 'none'}, default 'mean'
-        'sum' adds the losses up; 'mean' divides that by the sum of w[target] over the rows that are not ignored.
+        'sum' adds the losses up; 'mean' divides that by the sum of w[target] over the rows that are not ignored;
+        with probabilities as targets, by the number of rows, whatever the weights.
     label_smoothing : float in 0 .. 1, default 0
         Share of each target's probability that is spread over all classes.
 
     Returns
     -------
-    loss : float, or ndarray of the dtype of x and shape (N,) (or () for x of shape (C,)) with reduction='none'
+    loss : float, or ndarray of the dtype of x and the shape of class numbers as target, with reduction='none'
         NaN for 'mean' where no row counts.
 
     Raises
@@ -73,18 +75,17 @@ def cross_entropy(
     >>> fastconv.cross_entropy(x, target, reduction="none").round(3)
     array([0.693, 2.079], dtype=float32)
     """
-    rows, indices, class_weight, ignored, reduction, smoothing, single = check_cross_entropy(
-        "cross_entropy", x, target, weight, ignore_index, reduction, label_smoothing
-    )
-    losses = empty(() if single and reduction == "none" else (len(rows),), rows.dtype)
-    cross_entropy_forward(rows, indices, class_weight, ignored, smoothing, losses.reshape(len(rows)), get_num_threads())
-    if reduction == "none":
-        return losses
-    with np.errstate(all="ignore"):
-        total = losses.sum(dtype=np.float64)
-        if reduction == "mean":
-            total = total / _counted(indices, class_weight, ignored)
-    return float(total)
+    scores, smoothing = _check("cross_entropy", x, target, weight, ignore_index, reduction, label_smoothing)
+    losses = empty(scores.shape, scores.x.dtype)
+    if scores.soft:
+        _kernels.soft_cross_entropy_forward(
+            scores.x, scores.target, scores.weight, smoothing, losses, get_num_threads()
+        )
+    else:
+        _kernels.cross_entropy_forward(
+            scores.x, scores.target, scores.weight, scores.ignored, smoothing, losses, get_num_threads()
+        )
+    return _reduced(losses, scores)
 
 
 def cross_entropy_backward(
@@ -103,13 +104,14 @@ def cross_entropy_backward(
 
         grad_x[i, c] = scale[i] * (softmax(x)[i, c] * sum over j of share[j] - share[c])
 
-    where scale is grad_y, divided by the sum of w[target] for 'mean'; rows that are ignored get 0.
+    where scale is grad_y, divided by the sum of w[target] for 'mean'; rows that are ignored get 0.  With probabilities
+    t as targets, ``share[c] = w[c] * ((1 - a) * t[i, c] + a/C)``, and 'mean' divides by the number of rows.
 
     Parameters
     ----------
     x, target, weight, ignore_index, reduction, label_smoothing
         As in the call of cross_entropy.
-    grad_y : float, optional; with reduction='none' an ndarray of the dtype of x and the shape of target
+    grad_y : float, optional; with reduction='none' an ndarray of the dtype of x and the shape of the losses
         Gradient with respect to the loss, 1 by default.
 
     Returns
@@ -128,29 +130,21 @@ def cross_entropy_backward(
     array([[ 0.25,  0.25, -0.75,  0.25]], dtype=float32)
     """
     op = "cross_entropy_backward"
-    rows, indices, class_weight, ignored, reduction, smoothing, single = check_cross_entropy(
-        op, x, target, weight, ignore_index, reduction, label_smoothing
-    )
-    if reduction == "none" and grad_y is not None:
-        shape = () if single else (len(rows),)
-        scale = floats_shaped(op, "grad_y", grad_y, "x", rows, shape, "the shape of the losses,")
-        scale = contiguous(scale).reshape(len(rows))
+    scores, smoothing = _check(op, x, target, weight, ignore_index, reduction, label_smoothing)
+    scale = _row_scale(loss_gradient(op, grad_y, scores), scores)
+    grad_x, threads = empty(x.shape, x.dtype), get_num_threads()
+    result = grad_x.reshape(scores.x.shape)
+    if scores.soft:
+        _kernels.soft_cross_entropy_backward(scale, scores.x, scores.target, scores.weight, smoothing, result, threads)
     else:
-        factor = np.float64(1.0 if grad_y is None else number(op, "grad_y", grad_y))
-        with np.errstate(all="ignore"):
-            if reduction == "mean":
-                factor = factor / _counted(indices, class_weight, ignored)
-            scale = np.full(len(rows), factor, rows.dtype)
-    grad_x = empty(rows.shape[1:] if single else rows.shape, rows.dtype)
-    cross_entropy_backward_kernel(
-        scale, rows, indices, class_weight, ignored, smoothing, grad_x.reshape(rows.shape), get_num_threads()
-    )
+        _kernels.cross_entropy_backward(
+            scale, scores.x, scores.target, scores.weight, scores.ignored, smoothing, result, threads
+        )
     return grad_x
 
 
-def _counted(indices: Array, class_weight: Array | None, ignored: int) -> np.float64:
-    """What 'mean' divides by: the sum of the targets' weights over the rows that are not ignored."""
-    counts = indices != ignored
-    if class_weight is None:
-        return np.float64(np.count_nonzero(counts))
-    return np.float64(class_weight[indices[counts]].sum(dtype=np.float64))
+def _check(
+    op: str, x: Array, target: Any, weight: Any, ignore_index: Any, reduction: Any, label_smoothing: Any
+) -> tuple[Scores, float]:
+    smoothing = number_between(op, "label_smoothing", label_smoothing, 0.0, 1.0)
+    return check_class_loss(op, x, target, weight, ignore_index, reduction, soft=True), smoothing

@@ -204,6 +204,11 @@ def dropout2d(
     TypeError
         If x is not a NumPy array of float32 or float64, or another argument is of a wrong type.
 
+    Notes
+    -----
+    Three axes are one image, (C, H, W), as for the other operations on images and as PyTorch announces it; up to 2.13,
+    PyTorch reads them as (N, C, L) and warns.
+
     References
     ----------
     Tompson et al., "Efficient object localization using convolutional networks", CVPR 2015.

@@ -5,8 +5,6 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from fastconv._kernels import empty, softmax_forward
 from fastconv._kernels import softmax_backward as softmax_backward_kernel
 from fastconv._threads import get_num_threads
@@ -142,38 +140,24 @@ def log_softmax_backward(grad_y: Array, y: Array, dim: int = -1) -> Array:
 
 def _forward(op: str, x: Array, dim: int, *, log: bool) -> Array:
     x = floats(op, "x", x)
-    where = axis(op, dim, x.ndim)
-    rows = _rows(x, where)
-    y = empty(rows.shape, x.dtype)
-    softmax_forward(_matrix(rows), _matrix(y), log, get_num_threads())
-    return _restore(y, where)
+    shape = _around(x, axis(op, dim, x.ndim))
+    x = contiguous(x)
+    y = empty(x.shape, x.dtype)
+    softmax_forward(x.reshape(shape), y.reshape(shape), log, get_num_threads())
+    return y
 
 
 def _backward(op: str, grad_y: Array, y: Array, dim: int, *, log: bool) -> Array:
     y = floats(op, "y", y)
-    grad_y = floats_shaped(op, "grad_y", grad_y, "y", y, y.shape, "the shape of y,")
-    where = axis(op, dim, y.ndim)
-    rows = _rows(y, where)
-    grad_x = empty(rows.shape, y.dtype)
-    softmax_backward_kernel(_matrix(_rows(grad_y, where)), _matrix(rows), _matrix(grad_x), log, get_num_threads())
-    return _restore(grad_x, where)
+    grad_y = contiguous(floats_shaped(op, "grad_y", grad_y, "y", y, y.shape, "the shape of y,"))
+    shape = _around(y, axis(op, dim, y.ndim))
+    y = contiguous(y)
+    grad_x = empty(y.shape, y.dtype)
+    softmax_backward_kernel(grad_y.reshape(shape), y.reshape(shape), grad_x.reshape(shape), log, get_num_threads())
+    return grad_x
 
 
-def _rows(x: Array, where: int) -> Array:
-    """x with the axis in question last, contiguous."""
-    return contiguous(x if where >= x.ndim - 1 else np.moveaxis(x, where, -1))
-
-
-def _matrix(x: Array) -> Array:
-    """A contiguous x as (rows, n); without dimensions it is one row of one."""
-    return x if x.ndim == 2 else x.reshape(prod(x.shape[:-1]), x.shape[-1] if x.ndim else 1)
-
-
-def _restore(y: Array, where: int) -> Array:
-    """The last axis back in its place, in an array of its own."""
-    if where >= y.ndim - 1:
-        return y
-    moved = np.moveaxis(y, -1, where)
-    result = empty(moved.shape, y.dtype)
-    np.copyto(result, moved)
-    return result
+def _around(x: Array, where: int) -> tuple[int, int, int]:
+    """How many elements lie before, along and behind an axis; without dimensions there is one."""
+    shape = x.shape or (1,)
+    return prod(shape[:where]), shape[where], prod(shape[where + 1 :])

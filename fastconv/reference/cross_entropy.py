@@ -1,10 +1,11 @@
-"""Cross-entropy of logits against class numbers: log-softmax, then the negative log-likelihood."""
+"""Cross-entropy of logits against classes: log-softmax, then the negative log-likelihood."""
 
 from typing import Any
 
 import numpy as np
 
-from ._windows import Array, cast, wide
+from ._windows import Array
+from .nll_loss import _counted, _prepare, _reduce, _restore, _rows, _scale
 from .softmax import log_softmax, softmax
 
 
@@ -22,14 +23,18 @@ def cross_entropy(
 
         loss[i] = -(1 - a) * w[target[i]] * log_p[i, target[i]] - a/C * sum over c of w[c] * log_p[i, c]
 
-    and 0 where target[i] is ignore_index.  'sum' adds the losses up; 'mean' divides that by the sum of w[target] over
-    the rows that are not ignored (NaN where there are none).
+    and 0 where target[i] is ignore_index.  A target of probabilities t[i, c] counts every class::
+
+        loss[i] = -sum over c of w[c] * ((1 - a) * t[i, c] + a/C) * log_p[i, c]
+
+    'sum' adds the losses up; 'mean' divides that by the sum of w[target] over
+    the rows that are not ignored (NaN where there are none); with probabilities as targets by the number of rows.
 
     Parameters
     ----------
-    x : ndarray, shape (N, C) or (C,)
+    x : ndarray, shape (N, C), (C,) or (N, C, d1, ...)
         Logits.
-    target : ndarray of int, shape (N,), or an int for x of shape (C,)
+    target : ndarray of int, shape (N,) or (N, d1, ...), or an int for x of shape (C,); or probabilities in x's shape
     weight : ndarray, shape (C,), or None
     ignore_index : int
     reduction : 'mean', 'sum' or 'none'
@@ -37,23 +42,22 @@ def cross_entropy(
 
     Returns
     -------
-    loss : float; ndarray of shape (N,) with reduction='none'
+    loss : float; ndarray of the shape of class numbers as target, with reduction='none'
     """
-    logits, targets, w = _prepare(x, target, weight)
+    logits, share, counted = _shares(x, target, weight, ignore_index, label_smoothing)
     log_p = log_softmax(logits)
+    if np.asarray(target).dtype.kind == "f" or label_smoothing > 0:
+        with np.errstate(invalid="ignore"):  # 0 * -inf is NaN
+            losses = -np.sum(share * log_p, axis=1)
+        if np.asarray(target).dtype.kind != "f":
+            losses[np.asarray(target).reshape(-1) == ignore_index] = 0
+        return _reduce(losses, x, counted, reduction)
+    # One class counts; any other of probability 0 would give 0 * -inf.
     losses = np.zeros(len(logits), logits.dtype)
-    for i, t in enumerate(targets):
-        if t == ignore_index:
-            continue
-        losses[i] = -(1 - label_smoothing) * w[t] * log_p[i, t]
-        if label_smoothing > 0:  # else a class of probability 0 would give 0 * -inf
-            losses[i] -= label_smoothing / len(w) * np.sum(w * log_p[i])
-    if reduction == "none":
-        return cast(losses.reshape(x.shape[:-1]), x.dtype)
-    if reduction == "sum":
-        return float(losses.sum())
-    counted = sum((w[t] for t in targets if t != ignore_index), start=0.0)
-    return float(losses.sum() / counted) if counted else float("nan")
+    for i, t in enumerate(np.asarray(target).reshape(-1)):
+        if t != ignore_index:
+            losses[i] = -share[i, t] * log_p[i, t]
+    return _reduce(losses, x, counted, reduction)
 
 
 def cross_entropy_backward(
@@ -79,30 +83,32 @@ def cross_entropy_backward(
     ----------
     x, target, weight, ignore_index, reduction, label_smoothing
         As in the call of cross_entropy.
-    grad_y : float, or ndarray of shape (N,) with reduction='none'; None is 1.0
+    grad_y : float, or ndarray of the shape of the losses with reduction='none'; None is 1.0
         Gradient of the loss.
 
     Returns
     -------
     grad_x : ndarray, the shape of x
     """
-    logits, targets, w = _prepare(x, target, weight)
-    p = softmax(logits)
-    scale = np.broadcast_to(np.asarray(1.0 if grad_y is None else grad_y, logits.dtype), len(logits))
-    if reduction == "mean":
-        counted = sum((w[t] for t in targets if t != ignore_index), start=0.0)
-        scale = scale / counted if counted else np.full(len(logits), np.nan)
-    grad_x = np.zeros_like(logits)
+    logits, share, counted = _shares(x, target, weight, ignore_index, label_smoothing)
+    scale = _scale(grad_y, len(logits), logits.dtype, counted, reduction)
+    grad = scale[:, np.newaxis] * (softmax(logits) * share.sum(axis=1, keepdims=True) - share)
+    if np.asarray(target).dtype.kind != "f":
+        grad[np.asarray(target).reshape(-1) == ignore_index] = 0
+    return _restore(grad, x)
+
+
+def _shares(
+    x: Array, target: Any, weight: Array | None, ignore_index: int, label_smoothing: float
+) -> tuple[Array, Array, float]:
+    """Logits as rows, each class's share in the loss of each row, and what 'mean' divides by."""
+    if np.asarray(target).dtype.kind == "f":
+        rows, _, w = _prepare(x, 0, weight)
+        return rows, w * ((1 - label_smoothing) * _rows(target) + label_smoothing / len(w)), float(len(rows))
+    rows, targets, w = _prepare(x, target, weight)
+    share = np.zeros_like(rows)
     for i, t in enumerate(targets):
         if t != ignore_index:
-            share = label_smoothing / len(w) * w
-            share[t] += (1 - label_smoothing) * w[t]
-            grad_x[i] = scale[i] * (p[i] * share.sum() - share)
-    return cast(grad_x.reshape(x.shape), x.dtype)
-
-
-def _prepare(x: Array, target: Any, weight: Array | None) -> tuple[Array, Array, Array]:
-    """Logits (N, C), targets (N,) and class weights (C,), in the dtype that is computed in."""
-    logits = x.reshape(-1, x.shape[-1]).astype(wide(x))
-    w = np.ones(logits.shape[1], logits.dtype) if weight is None else weight.astype(logits.dtype)
-    return logits, np.asarray(target).reshape(-1), w
+            share[i] = label_smoothing / len(w) * w
+            share[i, t] += (1 - label_smoothing) * w[t]
+    return rows, share, _counted(targets, w, ignore_index)

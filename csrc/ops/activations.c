@@ -1,0 +1,57 @@
+/* Activations other than relu: each thread takes one contiguous run of the elements, as in elementwise.c.  Denormals
+ * are handed on as they are.  An exponential costs about as much as moving its number through memory four times. */
+#include "share.h"
+
+void FC(leaky_relu_forward)(const real *x, real *y, ptrdiff_t n, double slope, int threads) {
+    threads = fc_threads_for(2.0 * n * sizeof *x, FC_BYTES_PER_THREAD, threads);
+#pragma omp parallel num_threads(threads)
+    {
+        const fc_range r = fc_share(n, FC(ELEMENT_GRAIN));
+        kernels.leaky_relu_forward(x + r.begin, y + r.begin, r.end - r.begin, (real)slope);
+    }
+}
+
+void FC(leaky_relu_backward)(const real *grad_y, const real *x, real *grad_x, ptrdiff_t n, double slope, int threads) {
+    threads = fc_threads_for(3.0 * n * sizeof *x, FC_BYTES_PER_THREAD, threads);
+#pragma omp parallel num_threads(threads)
+    {
+        const fc_range r = fc_share(n, FC(ELEMENT_GRAIN));
+        kernels.leaky_relu_backward(grad_y + r.begin, x + r.begin, grad_x + r.begin, r.end - r.begin, (real)slope);
+    }
+}
+
+void FC(sigmoid_forward)(const real *x, real *y, ptrdiff_t n, int threads) {
+    threads = fc_threads_for(6.0 * n * sizeof *x, FC_BYTES_PER_THREAD, threads);
+#pragma omp parallel num_threads(threads)
+    {
+        const fc_range r = fc_share(n, FC(ELEMENT_GRAIN));
+        kernels.sigmoid_forward(x + r.begin, y + r.begin, r.end - r.begin);
+    }
+}
+
+void FC(sigmoid_backward)(const real *grad_y, const real *y, real *grad_x, ptrdiff_t n, int threads) {
+    threads = fc_threads_for(3.0 * n * sizeof *y, FC_BYTES_PER_THREAD, threads);
+#pragma omp parallel num_threads(threads)
+    {
+        const fc_range r = fc_share(n, FC(ELEMENT_GRAIN));
+        kernels.sigmoid_backward(grad_y + r.begin, y + r.begin, grad_x + r.begin, r.end - r.begin);
+    }
+}
+
+void FC(tanh_forward)(const real *x, real *y, ptrdiff_t n, int threads) {
+    threads = fc_threads_for(6.0 * n * sizeof *x, FC_BYTES_PER_THREAD, threads);
+#pragma omp parallel num_threads(threads)
+    {
+        const fc_range r = fc_share(n, FC(ELEMENT_GRAIN));
+        kernels.tanh_forward(x + r.begin, y + r.begin, r.end - r.begin);
+    }
+}
+
+void FC(tanh_backward)(const real *grad_y, const real *y, real *grad_x, ptrdiff_t n, int threads) {
+    threads = fc_threads_for(3.0 * n * sizeof *y, FC_BYTES_PER_THREAD, threads);
+#pragma omp parallel num_threads(threads)
+    {
+        const fc_range r = fc_share(n, FC(ELEMENT_GRAIN));
+        kernels.tanh_backward(grad_y + r.begin, y + r.begin, grad_x + r.begin, r.end - r.begin);
+    }
+}
