@@ -291,7 +291,7 @@ def test_what_cannot_be_written_is_refused_at_once(tmp_path, capsys, no_training
 
 def test_writing_is_tried_without_a_trace(tmp_path):
     run(*SMALL, "--quiet", "--metrics", "m.json")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.json", "models"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "m.json", "models"]
     assert len(list((tmp_path / "models").iterdir())) == 1
 
 
