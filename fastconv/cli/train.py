@@ -19,6 +19,7 @@ from fastconv.checkpoint import Checkpoint
 from fastconv.cli import _arguments as arguments
 from fastconv.cli import _resume
 from fastconv.cli._evaluation import count, mnist_test_accuracy, percent
+from fastconv.cli._last_model import remember
 from fastconv.data.splits import DIGITS_SIZE
 from fastconv.training import EVALUATION_BATCH, Trainer
 
@@ -144,6 +145,7 @@ class _Run:
             raise self._left(error, splits.name) from None
         found = self._measure(trainer, splits, train)
         path = self._save(splits.name)
+        remember(path)
         if self.metrics is not None:
             text = json.dumps(found, indent=2) + "\n"
             serialization.atomic_write(self.metrics, lambda file: file.write(text.encode()))
