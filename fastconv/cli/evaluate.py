@@ -32,9 +32,8 @@ def add(subparsers: Any) -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> int:
     """Test and report; returns the exit status."""
     model, info = serialization.load_model(args.model)
-    name = args.data or (info.dataset if info.dataset in arguments.DATA else "auto")
     with fastconv.threads(args.threads) if args.threads else contextlib.nullcontext():
-        images, name = _test_images(name, args)
+        images, name = test_images(args, info)
         begin = time.perf_counter()
         accuracy = test_accuracy(model, images, info.scale, info.offset)
         seconds = time.perf_counter() - begin
@@ -48,8 +47,9 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _test_images(name: str, args: argparse.Namespace) -> tuple[data.ArrayDataset, str]:
-    """The test images of a data set, and which one it turned out to be."""
+def test_images(args: argparse.Namespace, info: serialization.ModelInfo) -> tuple[data.ArrayDataset, str]:
+    """The test images that a command asks for, or else those of a model's data set; and that set's name."""
+    name = args.data or (info.dataset if info.dataset in arguments.DATA else "auto")
     if name == "digits":  # without drawing its training images
         return data.digits(DIGITS_SIZE // 6, split="test"), name
     splits = data.load(name, args.data_dir, download=not args.no_download)

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 import fastconv
-from fastconv import data, models, serialization
+from fastconv import data, models, plots, serialization
 from fastconv._signals import Leaving, Terminated, leaving, terminate_with_an_exception
 from fastconv.checkpoint import Checkpoint
 from fastconv.cli import _arguments as arguments
 from fastconv.cli import _resume
-from fastconv.cli._evaluation import count, mnist_test_accuracy, percent
+from fastconv.cli._evaluation import count, mnist_test_accuracy, percent, titled
 from fastconv.cli._last_model import remember
 from fastconv.data.splits import DIGITS_SIZE
 from fastconv.training import EVALUATION_BATCH, Trainer
@@ -146,10 +146,12 @@ class _Run:
         found = self._measure(trainer, splits, train)
         path = self._save(splits.name)
         remember(path)
+        history, curves = self._save_history(trainer, path)
         if self.metrics is not None:
             text = json.dumps(found, indent=2) + "\n"
             serialization.atomic_write(self.metrics, lambda file: file.write(text.encode()))
         self._report(found, splits, len(images), path)
+        print(f"history: {history}" + (f", drawn in {curves}" if curves else ""))
         return 0
 
     def _checkpoint(self, trainer: Trainer, splits: data.Splits, images: data.ArrayDataset) -> Checkpoint:
@@ -223,6 +225,19 @@ class _Run:
 
     def _loader(self, images: data.ArrayDataset) -> data.Loader:
         return data.Loader(images, EVALUATION_BATCH, shuffle=False, scale=self.recipe.scale, offset=self.recipe.offset)
+
+    def _save_history(self, trainer: Trainer, model: Path) -> tuple[Path, Path | None]:
+        """The history as JSON beside the model, and drawn where matplotlib is installed; one epoch makes no curve."""
+        path, picture = model.with_suffix(".history.json"), model.with_suffix(".curves.png")
+        dataset = model.stem.removeprefix(f"{self.args.net}-")
+        text = json.dumps({"net": self.args.net, "dataset": dataset, "epochs": trainer.history}, indent=2) + "\n"
+        serialization.atomic_write(path, lambda file: file.write(text.encode()))
+        if len(trainer.history) > 1:
+            with contextlib.suppress(ImportError):
+                plots.save(plots.curves(trainer.history, f"{self.args.net} on {titled(dataset)}"), picture)
+                return path, picture
+        picture.unlink(missing_ok=True)  # of an earlier run
+        return path, None
 
     def _save(self, dataset: str, suffix: str = "") -> Path:
         name = f"{self.args.net}-{dataset}{suffix}{serialization.weights_suffix()}"
