@@ -140,6 +140,8 @@ def comparison(runs: Sequence[tuple[str, Sequence[Mapping[str, Any]]]], title: s
     figure = _figure(5.0 * len(runs), 4.2, title)
     panels = np.ravel(figure.subplots(1, len(runs), sharey=True, squeeze=False))
     _spread(figure)
+    worst = min(entry["validation_accuracy"] for _, history in runs for entry in history)
+    lowest = max(0, 10 * int(10 * worst) - 20)  # room for the legend
     for axes, (name, history) in zip(panels, runs, strict=True):
         epochs = [entry["epoch"] for entry in history]
         train = [100 * entry["train_accuracy"] for entry in history]
@@ -149,7 +151,7 @@ def comparison(runs: Sequence[tuple[str, Sequence[Mapping[str, Any]]]], title: s
             axes.plot(epochs, values, style, color=color, linewidth=2, label=f"{label} images: {values[-1]:.1f} %")
         axes.set_title(name, fontsize=FONT["title"])
         axes.legend(frameon=False, loc="lower right", fontsize=FONT["label"])
-        axes.set_ylim(0, 102)
+        axes.set_ylim(lowest, 102)
         _epoch_axis(axes)
     panels[0].set_ylabel("images right, %", fontsize=FONT["label"])
     return figure
@@ -194,9 +196,10 @@ def filters(model: nn.Module, input_shape: tuple[int, ...] = (1, 28, 28), title:
     figure = _figure(10, sum(heights) + 0.5, title)
     panels = np.ravel(figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights))
     size = f"{first.shape[2]}x{first.shape[3]}"
+    colours = "their three channels as colours, grey is zero" if channels == 3 else "blue: negative, red: positive"
     note = "" if count == len(first) else f", {count} of them shown"
     panels[0].set_title(
-        f"first convolution: {len(first)} filters of {size}{note} (blue: negative, red: positive)",
+        f"first convolution: {len(first)} filters of {size}{note} ({colours})",
         fontsize=FONT["label"],
         loc="left",
     )
@@ -434,9 +437,11 @@ def mistakes(
     sure = probabilities.max(axis=1)
     wrong = np.flatnonzero(predicted != labels)
     worst = wrong[np.argsort(-sure[wrong], kind="stable")][:most]
-    columns = min(8, max(len(worst), 4))
+    long = max((len(name) for name in classes), default=1) > 3  # in a line of their own
+    columns = min(8, max(len(worst), 5))
     rows = max(1, -(-len(worst) // columns))
-    figure = _figure(1.32 * columns, 1.65 * rows + 0.5, title)
+    figure = _figure(1.32 * columns, (1.95 if long else 1.65) * rows + 0.5, title)
+    between = ":\n" if long else ": "
     panels = np.ravel(figure.subplots(rows, columns, squeeze=False))
     for axes in panels:
         axes.set_axis_off()
@@ -450,12 +455,12 @@ def mistakes(
         true, said = int(labels[i]), int(predicted[i])
         name_said, name_true = (_shortened(classes[k]) for k in (said, true))
         axes.set_title(
-            f"says {name_said}: {_percent(probabilities[i, said])}", fontsize=FONT["label"], color=RED, pad=2
+            f"says {name_said}{between}{_percent(probabilities[i, said])}", fontsize=FONT["label"], color=RED, pad=2
         )
         axes.text(
             0.5,
             -0.03,
-            f"is {name_true}: {_percent(probabilities[i, true])}",
+            f"is {name_true}{between}{_percent(probabilities[i, true])}",
             transform=axes.transAxes,
             ha="center",
             va="top",
@@ -470,5 +475,5 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f} %" if share >= 0.0005 else "0 %"
 
 
-def _shortened(name: str, most: int = 10) -> str:
+def _shortened(name: str, most: int = 12) -> str:
     return name if len(name) <= most else name[: most - 1] + "…"

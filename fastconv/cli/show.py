@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import fastconv
-from fastconv import data, plots
+from fastconv import plots
 from fastconv.cli import _arguments as arguments
 from fastconv.cli._evaluation import count, percent, titled
 from fastconv.cli._last_model import last_model
@@ -95,15 +95,6 @@ class _Show:
             ), []
         return self._features() if self.args.what == "features" else self._tested()
 
-    def _test_images(self) -> tuple[data.ArrayDataset, str]:
-        images, name = test_images(self.args, self.info)
-        shape = images.images.shape[1:] if images.images.ndim == 4 else (1, *images.images.shape[1:])
-        if shape != self.info.input_shape:
-            raise ValueError(f"{self.recognizer.path}: takes images of {self.info.input_shape}, {name} has {shape}")
-        if len(images) and int(images.labels.max()) >= len(self.info.classes):
-            raise ValueError(f"{self.recognizer.path}: knows {len(self.info.classes)} classes, {name} has more")
-        return images, name
-
     def _features(self) -> tuple[Any, Sequence[str]]:
         image, what = self._one_image()
         probabilities = self.recognizer.probabilities(image[None])[0]
@@ -126,7 +117,7 @@ class _Show:
                 raise ValueError(f"{given}: there is nothing on this image")
             return prepared, Path(given).name
         number = int(given or 0)
-        images, name = self._test_images()
+        images, name = test_images(self.args, self.info)
         if number >= len(images):
             raise ValueError(f"--image: {name} has test images 0 to {len(images) - 1:,}, got {number}")
         label = self.info.classes[int(images.labels[number])]
@@ -135,7 +126,7 @@ class _Show:
         )
 
     def _tested(self) -> tuple[Any, Sequence[str]]:
-        images, name = self._test_images()
+        images, name = test_images(self.args, self.info)
         scores = np.concatenate(
             [
                 self.recognizer.probabilities(_unit(images.images[i : i + TOGETHER], self.info.input_shape))

@@ -51,6 +51,10 @@ def add(subparsers: Any) -> argparse.ArgumentParser:
         parser, None, "what to train on (default: auto, which is mnist where it can be had, else digits)"
     )
     parser.add_argument(
+        "--image-size", type=arguments.image_size, metavar="N", help="make the images of a folder N x N (default: 32)"
+    )
+    parser.add_argument("--grey", action="store_true", help="take the images of a folder without their colours")
+    parser.add_argument(
         "--train-size", type=arguments.positive_int, metavar="N", help="train on the first N images only"
     )
     parser.add_argument("--epochs", type=arguments.positive_int, metavar="N", help="times to go through the data")
@@ -90,6 +94,8 @@ def run(args: argparse.Namespace) -> int:
     args.net = args.net or DEFAULT_NET
     args.data = args.data or DEFAULT_DATA
     out = arguments.writable_folder(args.out, "--out")
+    if not arguments.is_folder(args.data) and (args.image_size is not None or args.grey):
+        args.usage_error(f"{'--grey' if args.grey else '--image-size'} goes with --data FOLDER")
     metrics = None if args.metrics is None else arguments.writable_file(args.metrics, "--metrics")
     with fastconv.threads(args.threads) if args.threads else contextlib.nullcontext(), terminate_with_an_exception():
         return _Run(args, out, metrics, checkpoint, saved).run()
@@ -112,18 +118,24 @@ class _Run:
         self.checkpoint = checkpoint
         self.saved = saved
         self.recipe = _resume.recipe(args)
-        # Weights, dropout and the order of the images have generators of their own, all from the one seed.
-        model_seed, order_seed = np.random.SeedSequence(self.recipe.seed).spawn(2)
-        self.model = models.build(args.net, np.random.default_rng(model_seed))
-        self.order_rng = np.random.default_rng(order_seed)
-
-    def run(self) -> int:
-        args, recipe, model = self.args, self.recipe, self.model
-        splits = data.load(
-            args.data, args.data_dir, download=not args.no_download, digits_size=args.train_size or DIGITS_SIZE
+        splits = self.splits = data.load(
+            args.data,
+            args.data_dir,
+            download=not args.no_download,
+            digits_size=args.train_size or DIGITS_SIZE,
+            image_size=args.image_size,
+            channels=1 if args.grey else None,
         )
         if splits.notice:
             print(f"fastconv: {splits.notice}", file=sys.stderr)
+        # Weights, dropout, the order of the images and their augmentation have generators of their own, from one seed.
+        model_seed, order_seed, self.augment_seed = np.random.SeedSequence(self.recipe.seed).spawn(3)
+        rng = np.random.default_rng(model_seed)
+        self.model = models.build(args.net, rng, input_shape=splits.input_shape, classes=len(splits.classes))
+        self.order_rng = np.random.default_rng(order_seed)
+
+    def run(self) -> int:
+        args, recipe, model, splits = self.args, self.recipe, self.model, self.splits
         images = splits.train if recipe.train_size is None else splits.train[: recipe.train_size]
         train = data.Loader(
             images, recipe.batch_size, recipe.shuffle, self.order_rng, scale=recipe.scale, offset=recipe.offset
@@ -241,6 +253,8 @@ class _Run:
 
     def _save(self, dataset: str, suffix: str = "") -> Path:
         name = f"{self.args.net}-{dataset}{suffix}{serialization.weights_suffix()}"
-        info = serialization.ModelInfo(self.args.net, dataset, self.recipe.scale, self.recipe.offset)
+        info = serialization.ModelInfo(
+            self.args.net, dataset, self.recipe.scale, self.recipe.offset, self.splits.input_shape, self.splits.classes
+        )
         serialization.save_model(self.out / name, self.model, info)
         return self.out / name
