@@ -100,7 +100,7 @@ class Loader:
     def batch(self, index: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.int64]]:
         """The batch of the images at the positions `index`, int64 (B,), 0 .. M - 1."""
         images = self.dataset.images
-        index = np.ascontiguousarray(index, dtype=np.int64)
+        index = np.array(index, dtype=np.int64, order="C")  # a copy: what is checked here is what C uses
         if index.size and (index.min() < 0 or index.max() >= len(images)):
             raise IndexError(f"Loader: positions must be 0..{len(images) - 1}, got {index.min()}..{index.max()}")
         channels_and_size = images.shape[1:] if images.ndim == 4 else (1, *images.shape[1:])
