@@ -12,7 +12,9 @@ import subprocess
 import sys
 import threading
 import time
+import tomllib
 from importlib import resources
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -52,7 +54,7 @@ def server(tmp_path_factory):
 
 def ask(server, path="/", method="GET", body=None, **headers):
     """Status, headers and body of one answer."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
     try:
         headers = {name.replace("_", "-"): value for name, value in headers.items()}
         if body is not None and not isinstance(body, bytes):
@@ -70,7 +72,7 @@ def guess(server, body, **headers):
     return status, json.loads(answer)
 
 
-def raw(server, text, wait=5.0):
+def raw(server, text, wait=30.0):
     """What comes back for these bytes, until the server closes the connection."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=wait) as connection:
         connection.sendall(text if isinstance(text, bytes) else text.encode())
@@ -108,6 +110,11 @@ def test_the_page_needs_nothing_but_itself():
     assert page.count("<script>") == page.count("<style>") == 1
     assert "<script " not in page
     assert '<link rel="stylesheet"' not in page
+
+
+def test_the_page_goes_where_the_package_goes():
+    found = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+    assert "draw.html" in found["tool"]["setuptools"]["package-data"]["fastconv.cli"]
 
 
 def test_the_model(server):
@@ -178,7 +185,7 @@ def test_one_connection_many_guesses_at_once(server):
     wrong = []
 
     def many():
-        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
         for _ in range(20):
             connection.request("POST", "/guess", json.dumps(GUESS), {"Content-Type": "application/json"})
             if json.loads(connection.getresponse().read())["probabilities"] != expected:
@@ -191,6 +198,26 @@ def test_one_connection_many_guesses_at_once(server):
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_the_model_is_called_by_one_thread_at_a_time(server, monkeypatch):
+    inside, most = [], []
+    original = server.recognizer.probabilities
+
+    def slow(images):
+        inside.append(1)
+        most.append(len(inside))
+        time.sleep(0.05)
+        inside.pop()
+        return original(images)
+
+    monkeypatch.setattr(server.recognizer, "probabilities", slow)
+    threads = [threading.Thread(target=guess, args=(server, GUESS)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1, 1, 1, 1]
 
 
 # -- what it refuses ---------------------------------------------------------------------------------------------------
@@ -306,23 +333,31 @@ def test_slow_clients_are_let_go(server, monkeypatch):
     assert raw(server, "GET / HT") == b""
     head = f"POST /guess HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nContent-Type: application/json\r\n"
     assert raw(server, head + "Content-Length: 100\r\n\r\nabc") == b""
-    assert 0.9 < time.monotonic() - start < 4
-    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:  # a byte now and then
+    assert 0.9 < time.monotonic() - start < 15
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:  # a byte now and then
         begin = time.monotonic()
         with contextlib.suppress(OSError):
-            for letter in head * 10:
+            for letter in head * 4:
                 connection.sendall(letter.encode())
                 time.sleep(0.05)
-        assert time.monotonic() - begin < 4
+        assert time.monotonic() - begin < 15
 
 
 def test_too_many_connections(server):
     idle = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(_draw_server.MOST_CONNECTIONS + 8)]
     time.sleep(0.2)
+    with pytest.raises(ConnectionError):  # closed at once
+        guess(server, GUESS)
     for connection in idle:
         connection.close()
-    time.sleep(0.2)
-    assert guess(server, GUESS)[0] == 200
+    end = time.monotonic() + 30
+    while True:
+        try:
+            assert guess(server, GUESS)[0] == 200
+            break
+        except OSError:
+            assert time.monotonic() < end
+            time.sleep(0.05)
 
 
 def test_a_failure_of_the_model_is_said(server, monkeypatch):
@@ -355,11 +390,11 @@ def test_it_starts_and_ends(tmp_path):
     try:
         assert process.stdout.readline() == "model: m.npz (fast, trained on digits)\n"
         port = int(re.search(r"http://127\.0\.0\.1:(\d+)/", process.stdout.readline())[1])
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)  # stays open
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)  # stays open
         connection.request("POST", "/guess", json.dumps(GUESS), {"Content-Type": "application/json"})
         assert connection.getresponse().status == 200
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=10)
+        out, err = process.communicate(timeout=30)
         assert process.returncode == 0
         assert (out, err) == ("", "\nstopped\n")
         connection.close()

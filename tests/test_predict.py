@@ -146,6 +146,13 @@ def test_an_empty_image_has_no_ink(value, rng):
     assert framing.draw_strokes([np.zeros((0, 2))], 0.1) is None
 
 
+def test_a_photograph_of_an_empty_sheet_has_no_ink(rng):
+    y, x = np.mgrid[:360, :480]
+    for noise in (0, 0.005, 0.02, 0.04):
+        sheet = 0.85 - 0.4 * x / 480 - 0.1 * y / 360 + noise * rng.standard_normal((360, 480))
+        assert framing.ink(np.uint8(255 * np.clip(sheet, 0, 1))) is None
+
+
 def test_wrong_images_are_refused():
     for image in (np.zeros(5), np.zeros((2, 2, 5)), np.array([["a"]]), np.full((3, 3), np.nan)):
         with pytest.raises(ValueError, match="image"):

@@ -63,11 +63,11 @@ def run(args: argparse.Namespace) -> int:
     if args.threads:
         fastconv.set_num_threads(args.threads)
     with _server(recognizer, args.port) as server:
-        print(f"model: {path} ({recognizer.info.net}, trained on {recognizer.info.dataset})")
-        print(f"draw a digit at {server.url} (Ctrl-C ends it)", flush=True)
-        if not args.no_browser:
-            _open(server.url)
         try:
+            print(f"model: {path} ({recognizer.info.net}, trained on {recognizer.info.dataset})")
+            print(f"draw a digit at {server.url} (Ctrl-C ends it)", flush=True)
+            if not args.no_browser:
+                _open(server.url)
             server.serve_forever(poll_interval=0.2)
         except KeyboardInterrupt:
             print("\nstopped", file=sys.stderr)
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _train() -> Path:
     """Train the quickest network on what this machine has; the path of its file."""
-    print("fastconv: no trained model yet: training the network `fast` first, which takes seconds", file=sys.stderr)
+    print("fastconv: found no trained model: training the network `fast` first, which takes seconds", file=sys.stderr)
     parser = train.add(argparse.ArgumentParser().add_subparsers())
     folder = cache_dir() / "models"
     status = train.run(parser.parse_args(["--net", "fast", "--no-download", "--out", str(folder)]))

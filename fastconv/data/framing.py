@@ -22,6 +22,7 @@ __all__ = ["draw_strokes", "frame", "ink", "resize"]
 SIDE, BOX = 28, 20  # pixels: the image, and the box that the ink fills
 LEAST_CONTRAST = 0.08  # of the way from black to white; less is an empty sheet
 LEAST_INK = 0.1  # of the darkest: what counts when the ink's edges are looked for
+MOST_NOISE = 0.6  # of the ink's contrast; where there is more, what stands out is noise
 LARGE = 100  # pixels: height and width from which single pixels do not count
 FLAT = 0.02  # a background whose border varies by less is of one colour
 PEN = (0.95, 1.8)  # pixels of the box: least and most half width of a pen
@@ -139,7 +140,7 @@ def _stretched(distance: F32) -> F32 | None:
     middle = float(np.median(paper))
     noise = middle + 6 * float(np.median(np.abs(paper - middle)))
     full = max(float(np.quantile(strokes, 0.9)), LEAST_CONTRAST)
-    if noise >= 0.75 * full:
+    if noise >= MOST_NOISE * full:
         return None
     return np.asarray(np.clip((distance - noise) / (full - noise), 0, 1), np.float32)
 
