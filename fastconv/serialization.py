@@ -55,6 +55,7 @@ PathLike: TypeAlias = str | os.PathLike[str]
 
 METADATA = "__metadata__"  # the entry of an .npz file that holds the dict, as JSON in bytes
 MOST_METADATA = 1_000_000  # bytes
+SMALL = 1_000_000  # a network of so many weights is made before it is known whether those of a file fit it
 
 
 # -- atomic writing ----------------------------------------------------------------------------------------------------
@@ -414,7 +415,12 @@ def model_of(name: str, state: Mapping[str, Array], metadata: Mapping[str, str])
     try:
         info = _info(metadata)
         dtypes = {array.dtype for array in state.values() if array.dtype.kind == "f"}
-        model = models.build(info.net, rng=0, dtype=np.float64 if dtypes == {np.dtype(np.float64)} else np.float32)
+        count = sum(array.size for array in state.values() if array.dtype.kind == "f")
+        expected = models.parameter_count(info.net, info.input_shape, len(info.classes))
+        if expected > max(count, SMALL):  # before as much memory is taken as the file says
+            raise ValueError(f"it holds {count:,} weights, expected {expected:,} for the network {info.net!r:.60}")
+        dtype = np.float64 if dtypes == {np.dtype(np.float64)} else np.float32
+        model = models.build(info.net, 0, dtype, info.input_shape, len(info.classes))
         model.load_state_dict(state)
         if info.input_shape != models.INPUT_SHAPE or len(info.classes) != models.CLASSES:
             raise ValueError(

@@ -283,6 +283,7 @@ class Trainer:
             first + epochs,
             None if images is None else images * epochs,
             (images or 0) * fit.done + (fit.position.images if fit.position else 0),
+            first + fit.done + 1,
         )
         try:
             with fit.interrupts:
@@ -524,9 +525,10 @@ class Trainer:
             position.step += 1
             position.images += count
             position.total += value * count
-            position.right += _right(scores, y)
+            right = _right(scores, y)
+            position.right += right
             position.seconds = time.perf_counter() - begin
-            progress.step(count, value)
+            progress.step(count, value, right)
             for callback in callbacks:
                 callback.on_step_end(self, value)
             if self.stop:

@@ -74,13 +74,13 @@ class Recognizer:
         image[:, top : top + side, left : left + side] = square
         return image
 
-    def _inputs(self, images: F32) -> NDArray[Any]:
+    def inputs(self, images: F32) -> NDArray[Any]:
         """What the network was trained on: pixels of 0 to 255, scaled and shifted."""
         return np.asarray(images * (255 * self.info.scale) + self.info.offset, self.dtype)
 
     def probabilities(self, images: F32) -> NDArray[np.float64]:
         """(N, C, H, W) from 0 to 1 -> (N, classes), rows of sum 1; ValueError for a model whose scores are none."""
-        scores = self.model(self._inputs(images)).astype(np.float64)
+        scores = self.model(self.inputs(images)).astype(np.float64)
         if scores.ndim != 2 or scores.shape[1] != len(self.info.classes):
             raise ValueError(f"{self.path}: gives scores of shape {scores.shape} for {len(self.info.classes)} classes")
         if not np.isfinite(scores).all():
@@ -94,7 +94,7 @@ class Recognizer:
         """What the first convolutions make of an image (C, H, W), after their ReLU where they have one."""
         found: list[FeatureMaps] = []
         layers = list(self.model)
-        x = self._inputs(image[None])
+        x = self.inputs(image[None])
         for i, layer in enumerate(layers):
             x = layer(x)
             if isinstance(layer, nn.Conv2d):

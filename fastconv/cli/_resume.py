@@ -24,6 +24,7 @@ from fastconv.checkpoint import load_checkpoint
 from fastconv.data.splits import DIGITS_SIZE
 
 SETTINGS = ("net", "data", "train_size", "epochs", "batch_size", "lr", "optimizer", "seed")
+FOLDER = "folder"  # what a checkpoint says in place of a folder's path, which is not to come from a file
 RECIPE = ("epochs", "batch_size", "lr", "train_size", "seed")  # those that replace the recipe's
 
 
@@ -40,7 +41,7 @@ def describe(
     return {
         "settings": {
             "net": args.net,
-            "data": splits.name,
+            "data": splits.name if splits.name in data.NAMES else FOLDER,
             "train_size": args.train_size,
             "epochs": chosen.epochs,
             "batch_size": chosen.batch_size,
@@ -91,7 +92,10 @@ def read(path: Path, args: argparse.Namespace) -> dict[str, Any] | None:
     different = []
     for name in SETTINGS:
         given = getattr(args, name)
-        if given is None or (name, given) == ("data", "auto"):
+        if name == "data" and settings[name] == FOLDER:
+            if given is None or given in data.NAMES:
+                raise ValueError(f"{path}: its images were in a folder; name it with --data FOLDER")
+        elif given is None or (name, given) == ("data", "auto"):
             if name == "train_size" and settings[name] is not None and settings[name] > DIGITS_SIZE:
                 raise ValueError(
                     f"{path}: its run has {settings[name]:,} training images, which are many; "
@@ -114,7 +118,7 @@ def _settings(path: Path, found: Mapping[str, Any]) -> dict[str, Any]:
         settings = {name: found["run"]["settings"][name] for name in SETTINGS}
         checks = {
             "net": settings["net"] in models.names(),
-            "data": settings["data"] in ("mnist", "digits"),
+            "data": settings["data"] in (*data.NAMES[1:], FOLDER),
             "train_size": settings["train_size"] is None or _is_int(settings["train_size"], 1),
             "epochs": _is_int(settings["epochs"], 1),
             "batch_size": _is_int(settings["batch_size"], 1),
