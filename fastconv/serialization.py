@@ -422,11 +422,6 @@ def model_of(name: str, state: Mapping[str, Array], metadata: Mapping[str, str])
         dtype = np.float64 if dtypes == {np.dtype(np.float64)} else np.float32
         model = models.build(info.net, 0, dtype, info.input_shape, len(info.classes))
         model.load_state_dict(state)
-        if info.input_shape != models.INPUT_SHAPE or len(info.classes) != models.CLASSES:
-            raise ValueError(
-                f"it says that {info.net} takes images of shape {info.input_shape} to {len(info.classes)} classes, "
-                f"expected {models.INPUT_SHAPE} and {models.CLASSES}"
-            )
     except (ValueError, TypeError) as error:
         raise ValueError(f"{name}: {shown(error, 2000)}") from None
     return model.eval(), info

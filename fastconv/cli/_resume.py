@@ -106,7 +106,7 @@ def read(path: Path, args: argparse.Namespace) -> dict[str, Any] | None:
         elif given != settings[name]:
             option = "--" + name.replace("_", "-")
             different.append(
-                f"{option} is {'not given' if settings[name] in (None, False) else settings[name]} there, not {given}"
+                f"{option} is {'not given' if settings[name] is None or settings[name] is False else settings[name]} there, not {given}"
             )
     if different:
         raise ValueError(f"{path} is of another run: {'; '.join(different)}; leave these out to go on with it")

@@ -1,5 +1,6 @@
 """`Loader`: a data set in shuffled batches, ready for a network."""
 
+import contextvars
 import math
 import operator
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from fastconv.data.datasets import ArrayDataset
 __all__ = ["Loader"]
 
 AHEAD = 2  # batches that `prefetch` has ready
+_ALONE = contextvars.ContextVar("alone", default=False)  # in a thread that prepares batches: it starts no others
 
 
 class Loader:
@@ -111,22 +113,20 @@ class Loader:
     def batches(self, order: NDArray[np.int64], start: int = 0) -> Iterator[tuple[NDArray[Any], NDArray[np.int64]]]:
         """The batches of an epoch in a given order, from batch number `start` on: what resuming an epoch needs."""
         if self.prefetch:  # the thread leaves the others to whoever uses the batches
-            return ahead(self._batches(order, start, threads=1), AHEAD)
+            return ahead(self._batches(order, start, alone=True), AHEAD)
         return self._batches(order, start)
 
     def _batches(
-        self, order: NDArray[np.int64], start: int, threads: int | None = None
+        self, order: NDArray[np.int64], start: int, alone: bool = False
     ) -> Iterator[tuple[NDArray[Any], NDArray[np.int64]]]:
+        if alone:
+            _ALONE.set(True)
         for number in range(start, len(self)):
-            index = order[number * self.batch_size : (number + 1) * self.batch_size]
-            x, y = self._batch(index, get_num_threads() if threads is None else threads)
+            x, y = self.batch(order[number * self.batch_size : (number + 1) * self.batch_size])
             yield (x if self.augment is None else self.augment.batch(x, number)), y
 
     def batch(self, index: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.int64]]:
         """The batch of the images at the positions `index`, int64 (B,), 0 .. M - 1, as they are in the data set."""
-        return self._batch(index, get_num_threads())
-
-    def _batch(self, index: NDArray[np.int64], threads: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
         images = self.dataset.images
         index = np.array(index, dtype=np.int64, order="C")  # a copy: what is checked here is what C uses
         if index.size and (index.min() < 0 or index.max() >= len(images)):
@@ -140,7 +140,7 @@ class Loader:
                 x.reshape(len(index), math.prod(images.shape[1:])),
                 self.scale,
                 self.offset,
-                threads,
+                1 if _ALONE.get() else get_num_threads(),
             )
         else:
             np.multiply(images[index].reshape(x.shape), self.scale, out=x, dtype=self.dtype, casting="same_kind")
