@@ -14,9 +14,22 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-COMMON = ["-std=gnu11", "-O3", "-fopenmp", "-ffp-contract=off", "-fvisibility=hidden", "-g0", "-Wall", "-Wextra"]
+COMMON = ["-std=gnu11", "-fopenmp", "-ffp-contract=off", "-fvisibility=hidden", "-Wall", "-Wextra"]
 # For developers and CI: more flags for our own C alone, not for what Cython writes (FASTCONV_CFLAGS="-Werror").
 EXTRA = os.environ.get("FASTCONV_CFLAGS", "").split()
+# For all C, Cython's too, and the linker: FASTCONV_SANITIZE="address,undefined" or FASTCONV_COVERAGE=1.  Such a build
+# wants a directory of its own (build --build-base ...) and few instruction sets (FASTCONV_ISAS="baseline avx2"), since
+# it takes long: see .ci/core.
+INSTRUMENT: list[str] = []
+if os.environ.get("FASTCONV_SANITIZE"):
+    INSTRUMENT += [
+        f"-fsanitize={os.environ['FASTCONV_SANITIZE']}",
+        "-fno-sanitize-recover=all",
+        "-fno-omit-frame-pointer",
+    ]
+if os.environ.get("FASTCONV_COVERAGE"):
+    INSTRUMENT += ["--coverage", "-fprofile-update=atomic"]
+OPTIMISE = ["-O1", "-g"] if INSTRUMENT else ["-O3", "-g0"]
 
 X86 = {
     "baseline": [],
@@ -24,6 +37,8 @@ X86 = {
     "avx512": ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"],
 }
 ISAS = X86 if platform.machine().lower() in ("x86_64", "amd64", "i686") else {"baseline": []}
+WANTED = os.environ.get("FASTCONV_ISAS", " ".join(ISAS)).split()
+LEFT_OUT = [f"-DFC_WITHOUT_{isa.upper()}" for isa in ISAS if isa not in WANTED]
 
 SOURCES = sorted(str(path) for folder in ("csrc", "csrc/units") for path in Path(folder).glob("*.c"))
 FAMILIES = sorted(str(path) for path in Path("csrc/families").glob("*.c"))
@@ -36,6 +51,8 @@ class BuildExtension(build_ext):
     def build_extension(self, ext: Extension) -> None:
         units: list[tuple[str, str, list[str]]] = [(path, Path(path).stem, []) for path in SOURCES]
         for isa, flags in ISAS.items():
+            if isa not in WANTED:
+                continue
             units += [(path, f"{Path(path).stem}-{isa}", [*flags, f"-DFC_ISA={isa}"]) for path in FAMILIES]
         folder = Path(self.build_temp)
         folder.mkdir(parents=True, exist_ok=True)
@@ -45,7 +62,18 @@ class BuildExtension(build_ext):
             source, name, flags = unit
             target, depends = folder / f"{name}.o", folder / f"{name}.d"
             if self.force or not _is_current(target, depends):
-                command = [*self.compiler.compiler_so, *COMMON, *EXTRA, *flags, "-MMD", "-MF", str(depends)]
+                command = [
+                    *self.compiler.compiler_so,
+                    *COMMON,
+                    *OPTIMISE,
+                    *INSTRUMENT,
+                    *LEFT_OUT,
+                    *EXTRA,
+                    *flags,
+                    "-MMD",
+                    "-MF",
+                    str(depends),
+                ]
                 self.spawn([*command, "-Icsrc", "-c", source, "-o", str(target)])
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -74,8 +102,13 @@ setup(
                     ("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"),
                     ("NPY_TARGET_VERSION", "NPY_1_25_API_VERSION"),
                 ],
-                extra_compile_args=["-O2", "-g0", "-fopenmp", "-fvisibility=hidden"],
-                extra_link_args=["-fopenmp"],
+                extra_compile_args=[
+                    *(["-O1", "-g"] if INSTRUMENT else ["-O2", "-g0"]),
+                    "-fopenmp",
+                    "-fvisibility=hidden",
+                    *INSTRUMENT,
+                ],
+                extra_link_args=["-fopenmp", *INSTRUMENT],
                 depends=HEADERS,
             )
         ],

@@ -10,7 +10,16 @@ extern const fc_kernel_table fc_table_baseline;
 #define FC_X86 1
 #include <cpuid.h>
 extern const fc_kernel_table fc_table_avx2, fc_table_avx512;
-static const fc_kernel_table *const tables[] = {&fc_table_baseline, &fc_table_avx2, &fc_table_avx512};
+/* FC_WITHOUT_*: a build that leaves an instruction set out, for a checker's sake. */
+static const fc_kernel_table *const tables[] = {
+    &fc_table_baseline,
+#ifndef FC_WITHOUT_AVX2
+    &fc_table_avx2,
+#endif
+#ifndef FC_WITHOUT_AVX512
+    &fc_table_avx512,
+#endif
+};
 #else
 static const fc_kernel_table *const tables[] = {&fc_table_baseline};
 #endif
@@ -85,8 +94,8 @@ const fc_kernel_table *fc_table(int i) { return i >= 0 && i < TABLES ? tables[i]
 int fc_table_supported(const fc_kernel_table *table) {
 #ifdef FC_X86
     const fc_cpu *cpu = fc_cpu_info();
-    if (table == &fc_table_avx2) return cpu->avx2 && cpu->fma && cpu->os_ymm;
-    if (table == &fc_table_avx512)
+    if (strcmp(table->isa, "avx2") == 0) return cpu->avx2 && cpu->fma && cpu->os_ymm;
+    if (strcmp(table->isa, "avx512") == 0)
         return cpu->avx512f && cpu->avx512dq && cpu->avx512bw && cpu->avx512vl && cpu->fma && cpu->os_zmm;
 #endif
     (void)table;

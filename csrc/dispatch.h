@@ -5,8 +5,8 @@
 #include "kernel_table.h"
 
 typedef struct {
-    int sse2, avx2, fma, avx512f, avx512dq, avx512bw, avx512vl, neon;
-    int os_ymm, os_zmm; /* the operating system saves these registers (XGETBV) */
+    unsigned sse2, avx2, fma, avx512f, avx512dq, avx512bw, avx512vl, neon; /* 0 or 1, as are these: */
+    unsigned os_ymm, os_zmm; /* the operating system saves these registers (XGETBV) */
     long l1d, l2, l3;   /* bytes, 0 where unknown */
     char vendor[13];
     char brand[49];

@@ -5,7 +5,10 @@
  * at most an eighth.  Each block has a header of 64 bytes in front with its class.
  *
  * One lock guards the lists.  Nobody ever waits for it: a thread that finds it taken goes to the system allocator
- * instead (this also keeps a child after fork safe, should the lock have been taken at that moment). */
+ * instead (this also keeps a child after fork safe, should the lock have been taken at that moment).
+ *
+ * Under AddressSanitizer nothing is kept and no size is rounded up, or it would not see what it looks for: a use after the
+ * end, or beyond the end, of a block.  Of the header, what nobody reads is out of bounds. */
 #define _GNU_SOURCE
 #include "memory.h"
 
@@ -17,6 +20,21 @@
 #endif
 #include <string.h>
 #include <sys/mman.h>
+
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define FC_ASAN 1
+#endif
+#elif defined(__SANITIZE_ADDRESS__)
+#define FC_ASAN 1
+#endif
+#ifdef FC_ASAN
+#include <sanitizer/asan_interface.h>
+#else
+#define FC_ASAN 0
+#define ASAN_POISON_MEMORY_REGION(address, bytes) ((void)0)
+#define ASAN_UNPOISON_MEMORY_REGION(address, bytes) ((void)0)
+#endif
 
 enum { ALIGNMENT = 64, HEADER = 64, CLASSES = 8 * 40, SMALLEST_LOG2 = 8 };
 enum { HUGE_PAGE = 2 << 20 };
@@ -33,6 +51,7 @@ typedef union block {
 static block *lists[CLASSES];
 static size_t cached, limit = (size_t)512 << 20;
 static atomic_flag locked = ATOMIC_FLAG_INIT;
+static atomic_long failing; /* the allocation to fail, counted from 1; 0: none */
 
 static int try_lock(void) { return !atomic_flag_test_and_set_explicit(&locked, memory_order_acquire); }
 static void unlock(void) { atomic_flag_clear_explicit(&locked, memory_order_release); }
@@ -61,8 +80,9 @@ static block *system_block(size_t bytes) {
 }
 
 void *fc_alloc(size_t bytes) {
+    if (atomic_load_explicit(&failing, memory_order_relaxed) > 0 && atomic_fetch_sub(&failing, 1) == 1) return NULL;
     size_t rounded;
-    int class = bytes > SIZE_MAX / 4 ? -1 : size_class(bytes, &rounded);
+    int class = FC_ASAN || bytes > SIZE_MAX / 4 ? -1 : size_class(bytes, &rounded);
     if (class < 0) rounded = bytes;
     block *b = NULL;
     if (class >= 0 && try_lock()) {
@@ -80,6 +100,7 @@ void *fc_alloc(size_t bytes) {
         b->h.bytes = rounded;
         b->h.class = class;
     }
+    ASAN_POISON_MEMORY_REGION((char *)b + sizeof b->h, HEADER - sizeof b->h);
     return (char *)b + HEADER;
 }
 
@@ -102,6 +123,7 @@ void fc_free(void *memory) {
         unlock();
         if (keep) return;
     }
+    ASAN_UNPOISON_MEMORY_REGION(b, HEADER);
     free(b);
 }
 
@@ -115,6 +137,8 @@ void *fc_realloc(void *memory, size_t bytes) {
     fc_free(memory);
     return fresh;
 }
+
+long fc_memory_fail(long n) { return atomic_exchange(&failing, n); }
 
 size_t fc_memory_cached(void) { return cached; }
 size_t fc_memory_limit(void) { return limit; }

@@ -15,4 +15,7 @@ size_t fc_memory_limit(void);          /* the most it will hold */
 void fc_memory_set_limit(size_t bytes);
 size_t fc_memory_release(void);        /* give all of it back; returns how much it was */
 
+/* For tests: the n-th allocation from now (1: the next) fails, that one alone; 0: none.  Returns what was left to count. */
+long fc_memory_fail(long n);
+
 #endif

@@ -35,7 +35,7 @@ typedef struct {
 /* Away from `cpu`, where there is a CPU for each thread.  It may not come back, or each wake-up could bring it there again;
  * when the other has moved, they may meet again, and it moves once more.  getpid(): the CPUs of the main thread, which are
  * those of the process. */
-static void move_from(int cpu, int threads) {
+static void move_from(size_t cpu, int threads) {
     cpu_set_t others;
     if (sched_getaffinity(getpid(), sizeof others, &others) != 0 || CPU_COUNT(&others) < threads) return;
     CPU_CLR(cpu, &others);
@@ -44,7 +44,7 @@ static void move_from(int cpu, int threads) {
 
 static void work_elsewhere(void *p) {
     const region *r = p;
-    if (r->cpu >= 0 && r->cpu < CPU_SETSIZE && sched_getcpu() == r->cpu) move_from(r->cpu, r->threads);
+    if (r->cpu >= 0 && r->cpu < CPU_SETSIZE && sched_getcpu() == r->cpu) move_from((size_t)r->cpu, r->threads);
     const fc_mode mode = fc_mode_plain(); /* another library may have left this thread in its own */
     r->work(r->data);
     fc_mode_leave(mode);

@@ -45,12 +45,13 @@ cdef extern from "memory.h" nogil:
     size_t fc_memory_limit()
     void fc_memory_set_limit(size_t)
     size_t fc_memory_release()
+    long fc_memory_fail(long)
 
 cdef extern from "dispatch.h" nogil:
     ctypedef struct fc_kernel_table:
         const char *isa
     ctypedef struct fc_cpu:
-        int sse2, avx2, fma, avx512f, avx512dq, avx512bw, avx512vl, neon, os_ymm, os_zmm
+        unsigned int sse2, avx2, fma, avx512f, avx512dq, avx512bw, avx512vl, neon, os_ymm, os_zmm
         long l1d, l2, l3
         const char *vendor
         const char *brand
@@ -284,6 +285,10 @@ def set_memory_limit(size_t limit):
 
 def memory_release():
     return fc_memory_release()
+
+
+def fail_allocation(long n):
+    return fc_memory_fail(n)
 
 
 @cython.final

@@ -128,8 +128,9 @@ class Optimizer:
         return {**settings, "lr": check.number_between(type(self).__name__, "lr", settings["lr"], 0.0, MOST)}
 
     def step(self) -> None:
-        """Change every parameter that has a gradient."""
+        """Change every parameter that has a gradient: all of them, or none where one can't be."""
         threads = get_num_threads()
+        ready = []
         states = iter(self._state)
         for group in self.param_groups:
             for parameter, state in zip(group["params"], states, strict=False):
@@ -142,9 +143,19 @@ class Optimizer:
                 if grad.shape != data.shape or grad.dtype != data.dtype or not data.flags.carray:
                     self._refuse(parameter, grad)
                 grad = grad if grad.flags.carray else check.contiguous(grad)
-                self._update(group, data, grad, state, threads)
+                ready.append((group, data, grad, state, self._begin(group, data, state)))
+        for group, data, grad, state, fresh in ready:
+            state.update(fresh)
+            self._update(group, data, grad, state, threads, bool(fresh))
 
-    def _update(self, group: dict[str, Any], data: Array, grad: Array, state: dict[str, Any], threads: int) -> None:
+    def _begin(self, group: dict[str, Any], data: Array, state: dict[str, Any]) -> dict[str, Any]:
+        """What the state of a parameter lacks for its next step."""
+        return {}
+
+    def _update(
+        self, group: dict[str, Any], data: Array, grad: Array, state: dict[str, Any], threads: int, first: bool
+    ) -> None:
+        """Step one parameter; first: whether `_begin` has just made some of its state."""
         raise NotImplementedError(f"{type(self).__name__} does not define _update")
 
     def _arrays(self, group: dict[str, Any]) -> tuple[str, ...]:
@@ -321,16 +332,17 @@ class SGD(Optimizer):
     def _arrays(self, group: dict[str, Any]) -> tuple[str, ...]:
         return ("velocity",)
 
-    def _update(self, group: dict[str, Any], data: Array, grad: Array, state: dict[str, Any], threads: int) -> None:
+    def _begin(self, group: dict[str, Any], data: Array, state: dict[str, Any]) -> dict[str, Any]:
+        return {"velocity": _zeros(data)} if group["momentum"] and state.get("velocity") is None else {}
+
+    def _update(
+        self, group: dict[str, Any], data: Array, grad: Array, state: dict[str, Any], threads: int, first: bool
+    ) -> None:
         momentum = group["momentum"]
-        velocity = state.get("velocity")
-        first = velocity is None
-        if first and momentum:
-            velocity = state["velocity"] = _zeros(data)
         _kernels.sgd_step(
             data,
             grad,
-            velocity if momentum else None,
+            state["velocity"] if momentum else None,
             group["lr"],
             momentum,
             group["dampening"],
@@ -408,11 +420,15 @@ class Adam(Optimizer):
         names = ("step", "exp_avg", "exp_avg_sq")
         return (*names, "max_exp_avg_sq") if group["amsgrad"] else names
 
-    def _update(self, group: dict[str, Any], data: Array, grad: Array, state: dict[str, Any], threads: int) -> None:
-        if not state:
-            state.update(step=0, exp_avg=_zeros(data), exp_avg_sq=_zeros(data))
+    def _begin(self, group: dict[str, Any], data: Array, state: dict[str, Any]) -> dict[str, Any]:
+        fresh = {} if state else {"step": 0, "exp_avg": _zeros(data), "exp_avg_sq": _zeros(data)}
         if group["amsgrad"] and "max_exp_avg_sq" not in state:
-            state["max_exp_avg_sq"] = _zeros(data)
+            fresh["max_exp_avg_sq"] = _zeros(data)
+        return fresh
+
+    def _update(
+        self, group: dict[str, Any], data: Array, grad: Array, state: dict[str, Any], threads: int, first: bool
+    ) -> None:
         state["step"] += 1
         beta1, beta2 = group["betas"]
         _kernels.adam_step(

@@ -18,11 +18,11 @@ f = lambda *shape: np.ones(shape, np.float32)
 """
 
 ADVISORIES = {
-    # Conv2DBackpropFilter divided by a number of channels that the caller gave: 0.  Here 0 groups or channels are refused.
+    # Conv2DBackpropFilter divided by a number of channels that the caller gave: 0.  0 is refused.
     "CVE-2021-29524": """
         refused(lambda: fastconv.conv2d_backward(f(1, 1, 1, 1), f(1, 1, 1, 1), f(1, 0, 1, 1)), "weight")
         refused(lambda: fastconv.conv2d_backward(f(1, 1, 1, 1), f(1, 0, 1, 1), f(1, 0, 1, 1)), "empty")
-        refused(lambda: fastconv.conv2d_backward(f(1, 1, 1, 1), f(1, 1, 1, 1), f(1, 1, 1, 1), groups=0), "groups.*got 0")
+        refused(lambda: fastconv.conv2d_backward(f(1, 1, 1, 1), f(1, 1, 1, 1), f(1, 1, 1, 1), groups=0), "groups")
     """,
     # Conv2DBackpropFilter divided by a unit's work, 0 where all shapes are empty.  Refused; no images give zeros.
     "CVE-2021-29538": """
@@ -93,7 +93,7 @@ ADVISORIES = {
             refused(lambda: fastconv.adaptive_avg_pool2d_backward(f(1, 1, 1), (1, size, size)), "input_shape|too large")
             refused(lambda: fastconv.fold(f(1, 1, 1), size, size), "fold")
     """,
-    # AvgPoolGrad trusted window, stride and input shape that did not give the gradient's shape: heap overflow.  Refused.
+    # AvgPoolGrad trusted window, stride and input shape that did not give the gradient's shape: heap overflow.
     "CVE-2023-25664": """
         for shape in ((1, 2, 3, 3), (1, 2, 2, 1), (1, 1, 2, 2), (2, 2, 2, 2), (2, 2, 2), (1, 2, 0, 2)):
             refused(lambda: fastconv.avg_pool2d_backward(f(*shape), (1, 2, 4, 4), 2), "grad_y|input_shape")
@@ -102,8 +102,8 @@ ADVISORIES = {
         refused(lambda: fastconv.avg_pool2d_backward(f(1, 2, 2, 2), (1, 2, 4, 4), 39), "kernel_size")
         refused(lambda: fastconv.avg_pool2d_backward(f(1, 2, 2, 2), (1, 2, 4, -4), 2), "input_shape")
     """,
-    # Shard's callbacks took ranges of 64 bits as int: truncated beyond 2**31 elements.  Counts are ptrdiff_t here: a plane
-    # of more elements than 32 bits count, of which only a few are ever read.
+    # Shard's callbacks took ranges of 64 bits as int: truncated beyond 2**31 elements.  Counts are ptrdiff_t here: a
+    # plane of more elements than 32 bits count, of which only a few are ever read.
     "CVE-2020-15202": """
         W = 2**31 + 2**21
         try:

@@ -433,13 +433,13 @@ def test_models(tmp_path, monkeypatch, capsys):
     seen = []
 
     def small(args, original=draw.train.run):
-        seen.append((args.net, args.data, args.no_download))
+        seen.append((args.net, args.no_download))
         args.train_size, args.data, args.quiet = 500, "digits", True
         return original(args)
 
     monkeypatch.setattr(draw.train, "run", small)
     assert main(["draw", "--no-browser"]) == 0
-    assert seen == [("fast", "auto", True)]
+    assert seen == [("fast", True)]
     assert "training the network `fast` first" in capsys.readouterr().err
     assert shown == [last_model()]
     assert shown[0].parent == tmp_path / "cache" / "fastconv" / "models"

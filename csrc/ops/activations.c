@@ -4,7 +4,7 @@
 #include "share.h"
 
 void FC(leaky_relu_forward)(const real *x, real *y, ptrdiff_t n, double slope, int threads) {
-    threads = fc_threads_for(2.0 * n * sizeof *x, FC_BYTES_PER_THREAD, threads);
+    threads = fc_threads_for(fc_product(2, n, sizeof *x), FC_BYTES_PER_THREAD, threads);
 #pragma omp parallel num_threads(threads)
     {
         const fc_mode mode = fc_mode_enter();
@@ -15,7 +15,7 @@ void FC(leaky_relu_forward)(const real *x, real *y, ptrdiff_t n, double slope, i
 }
 
 void FC(leaky_relu_backward)(const real *grad_y, const real *x, real *grad_x, ptrdiff_t n, double slope, int threads) {
-    threads = fc_threads_for(3.0 * n * sizeof *x, FC_BYTES_PER_THREAD, threads);
+    threads = fc_threads_for(fc_product(3, n, sizeof *x), FC_BYTES_PER_THREAD, threads);
 #pragma omp parallel num_threads(threads)
     {
         const fc_mode mode = fc_mode_enter();
@@ -26,7 +26,7 @@ void FC(leaky_relu_backward)(const real *grad_y, const real *x, real *grad_x, pt
 }
 
 void FC(sigmoid_forward)(const real *x, real *y, ptrdiff_t n, int threads) {
-    threads = fc_threads_for(6.0 * n * sizeof *x, FC_BYTES_PER_THREAD, threads);
+    threads = fc_threads_for(fc_product(6, n, sizeof *x), FC_BYTES_PER_THREAD, threads);
 #pragma omp parallel num_threads(threads)
     {
         const fc_range r = fc_share(n, FC(ELEMENT_GRAIN));
@@ -35,7 +35,7 @@ void FC(sigmoid_forward)(const real *x, real *y, ptrdiff_t n, int threads) {
 }
 
 void FC(sigmoid_backward)(const real *grad_y, const real *y, real *grad_x, ptrdiff_t n, int threads) {
-    threads = fc_threads_for(3.0 * n * sizeof *y, FC_BYTES_PER_THREAD, threads);
+    threads = fc_threads_for(fc_product(3, n, sizeof *y), FC_BYTES_PER_THREAD, threads);
 #pragma omp parallel num_threads(threads)
     {
         const fc_mode mode = fc_mode_enter();
@@ -46,7 +46,7 @@ void FC(sigmoid_backward)(const real *grad_y, const real *y, real *grad_x, ptrdi
 }
 
 void FC(tanh_forward)(const real *x, real *y, ptrdiff_t n, int threads) {
-    threads = fc_threads_for(6.0 * n * sizeof *x, FC_BYTES_PER_THREAD, threads);
+    threads = fc_threads_for(fc_product(6, n, sizeof *x), FC_BYTES_PER_THREAD, threads);
 #pragma omp parallel num_threads(threads)
     {
         const fc_range r = fc_share(n, FC(ELEMENT_GRAIN));
@@ -55,7 +55,7 @@ void FC(tanh_forward)(const real *x, real *y, ptrdiff_t n, int threads) {
 }
 
 void FC(tanh_backward)(const real *grad_y, const real *y, real *grad_x, ptrdiff_t n, int threads) {
-    threads = fc_threads_for(3.0 * n * sizeof *y, FC_BYTES_PER_THREAD, threads);
+    threads = fc_threads_for(fc_product(3, n, sizeof *y), FC_BYTES_PER_THREAD, threads);
 #pragma omp parallel num_threads(threads)
     {
         const fc_mode mode = fc_mode_enter();

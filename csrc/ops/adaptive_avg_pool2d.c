@@ -13,8 +13,8 @@ static fc_pool2d FC(adaptive_as_avg)(const fc_pool2d *p) {
 
 /* What each window reads and writes, and both arrays. */
 static int FC(adaptive_threads)(const fc_pool2d *p, int threads) {
-    const double taps = ((double)p->H / p->OH + 1) * ((double)p->W / p->OW + 1);
-    return fc_threads_for(4.0 * p->N * p->C * (p->OH * p->OW * (taps + 1)), FC_BYTES_PER_THREAD, threads);
+    const double taps = (fc_estimate(p->H) / fc_estimate(p->OH) + 1) * (fc_estimate(p->W) / fc_estimate(p->OW) + 1);
+    return fc_threads_for(fc_product(4, p->N, p->C, p->OH, p->OW) * (taps + 1), FC_BYTES_PER_THREAD, threads);
 }
 
 void FC(adaptive_avg_pool2d_forward)(const fc_pool2d *p, const real *x, real *y, int threads) {

@@ -6,7 +6,7 @@
 void FC(avg_pool2d_forward)(const fc_pool2d *p, const real *x, real *y, int count_include_pad, ptrdiff_t divisor,
                             int threads) {
     const ptrdiff_t rows = p->N * p->C * p->OH;
-    const double bytes = (4.0 * p->kernel_h * p->kernel_w + 4) * rows * p->OW;
+    const double bytes = (fc_product(4, p->kernel_h, p->kernel_w) + 4) * fc_product(rows, p->OW);
     threads = fc_threads_for(bytes, FC_BYTES_PER_THREAD, threads);
 #pragma omp parallel num_threads(threads)
     {
@@ -20,7 +20,7 @@ void FC(avg_pool2d_forward)(const fc_pool2d *p, const real *x, real *y, int coun
 void FC(avg_pool2d_backward)(const fc_pool2d *p, const real *grad_y, real *grad_x, int count_include_pad,
                              ptrdiff_t divisor, int threads) {
     const ptrdiff_t planes = p->N * p->C, m = p->H * p->W, n = p->OH * p->OW;
-    const double bytes = 4.0 * planes * (m + n * p->kernel_h * p->kernel_w);
+    const double bytes = fc_product(4, planes) * (fc_estimate(m) + fc_product(n, p->kernel_h, p->kernel_w));
     threads = fc_threads_for(bytes, FC_BYTES_PER_THREAD, threads);
 #pragma omp parallel num_threads(threads)
     {

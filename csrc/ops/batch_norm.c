@@ -40,8 +40,8 @@ size_t FC(batch_norm_workspace)(const fc_batch_norm *p) {
 /* Channels at a time, for a call that reads so many arrays twice. */
 static ptrdiff_t FC(norm_group)(const fc_batch_norm *p, int arrays) {
     const ptrdiff_t grain = p->L == 1 ? 64 : 1; /* whole cache lines, and full vectors, of neighbouring channels */
-    const double fits = (double)FC(NORM_GROUP_BYTES) / ((double)arrays * sizeof(real) * p->N * p->L);
-    ptrdiff_t group = fits < p->C / 8 ? (ptrdiff_t)fits : p->C / 8; /* at least 8 groups, for balance */
+    const double fits = (double)FC(NORM_GROUP_BYTES) / fc_product(arrays, sizeof(real), p->N, p->L);
+    ptrdiff_t group = fits < fc_estimate(p->C / 8) ? (ptrdiff_t)fits : p->C / 8; /* at least 8 groups, for balance */
     group = group / grain * grain;
     return group < grain ? grain : group;
 }
@@ -197,7 +197,7 @@ static void FC(norm_run_chunks)(const FC(norm_call) *call, int threads) {
 /* Sums, then what they are for. */
 static void FC(norm_run)(const FC(norm_call) *call, int threads) {
     const fc_batch_norm *p = call->p;
-    const double bytes = (call->g ? 4.0 : 2.0) * p->N * p->C * p->L * sizeof(real);
+    const double bytes = fc_product(call->g ? 4 : 2, p->N, p->C, p->L, sizeof(real));
     threads = fc_threads_for(bytes, FC_BYTES_PER_THREAD, threads);
     if (FC(norm_chunks)(p) > 1) FC(norm_run_chunks)(call, threads);
     else FC(norm_run_groups)(call, threads);
@@ -205,7 +205,7 @@ static void FC(norm_run)(const FC(norm_call) *call, int threads) {
 
 /* y from coefficients that are known. */
 static void FC(norm_run_apply)(const FC(norm_call) *call, int threads) {
-    const double bytes = 2.0 * call->p->N * call->p->C * call->p->L * sizeof(real);
+    const double bytes = fc_product(2, call->p->N, call->p->C, call->p->L, sizeof(real));
     threads = fc_threads_for(bytes, FC_BYTES_PER_THREAD, threads);
 #pragma omp parallel num_threads(threads)
     {

@@ -105,7 +105,7 @@ void FC(conv2d_grad_weight)(const fc_conv2d *p, const real *grad_y, const real *
 
 void FC(conv2d_grad_bias)(const fc_conv2d *p, const real *grad_y, real *grad_bias, int threads) {
     const ptrdiff_t plane = p->OH * p->OW;
-    const int team = fc_threads_for((double)p->N * p->K * plane * sizeof(real), FC_BYTES_PER_THREAD, threads);
+    const int team = fc_threads_for(fc_product(p->N, p->K, plane, sizeof(real)), FC_BYTES_PER_THREAD, threads);
 #pragma omp parallel num_threads(team) if (team > 1)
     {
         const fc_mode mode = fc_mode_enter();

@@ -17,7 +17,7 @@ static void FC(product_grad_x)(const fc_conv2d *p, const real *x, const real *we
     const ptrdiff_t T = p->R * p->S, planes = p->N * p->C;
     FC(linear_grad_x)(x, weight, y, p->N, p->C * T, p->K, workspace, threads);
     if (!bias) return;
-    const int team = fc_threads_for((double)planes * T * sizeof(real), FC_BYTES_PER_THREAD, threads);
+    const int team = fc_threads_for(fc_product(planes, T, sizeof(real)), FC_BYTES_PER_THREAD, threads);
 #pragma omp parallel num_threads(team) if (team > 1)
     {
         const fc_mode mode = fc_mode_enter();

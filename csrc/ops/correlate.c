@@ -97,7 +97,7 @@ static FC(bands) FC(choose_bands)(const FC(correlation) *q, const FC(blocks) *b,
     d.copies = b->positions ? q->S * (q->step_h < q->R ? q->step_h : q->R) : 1;
     d.x_width = b->positions ? q->cols : (q->cols - 1) * q->step_w + q->width;
     ptrdiff_t rows = q->rows;
-    const double row_bytes = (double)q->C * d.copies * d.x_width * sizeof(real);
+    const double row_bytes = fc_product(q->C, d.copies, d.x_width, sizeof(real));
     while (rows > 2 && row_bytes * (double)FC(rows_for)(q, b, rows) > BAND_BYTES) rows = (rows + 1) / 2;
     /* Enough tasks for the threads; the result is the same for any band. */
     const ptrdiff_t tasks = q->images * q->groups;
@@ -201,7 +201,7 @@ static void FC(correlate)(const FC(correlation) *q, const FC(blocks) *b, int fin
     const ptrdiff_t x_group = q->C * q->H * q->W, y_group = q->K * q->y_channel;
     const ptrdiff_t w_group = (ptrdiff_t)FC(packed_weights)(b, 1, q->C, q->w_taps);
     const ptrdiff_t tasks = q->images * q->groups * d.bands;
-    const double flops = (double)q->images * q->groups * q->K * q->C * q->T * q->rows * q->cols;
+    const double flops = fc_product(q->images, q->groups, q->K, q->C, q->T, q->rows, q->cols);
     const int team = fc_threads_for(flops, FC_FLOPS_PER_THREAD, threads);
 #pragma omp parallel num_threads(team) if (team > 1)
     {

@@ -54,7 +54,7 @@ static int FC(depthwise_grad_weight_pays)(const fc_conv2d *p) {
 
 /* Threads for a pass, all of which multiply equally much. */
 static int FC(depthwise_team)(const fc_conv2d *p, int threads) {
-    const double flops = (double)p->N * p->K * (p->C / p->groups) * p->R * p->S * p->OH * p->OW;
+    const double flops = fc_product(p->N, p->K, p->C / p->groups, p->R, p->S, p->OH, p->OW);
     return fc_threads_for(flops, FC_FLOPS_PER_THREAD, threads);
 }
 

@@ -12,7 +12,7 @@ static void FC(pack_weights)(const FC(blocks) *b, ptrdiff_t groups, ptrdiff_t K,
                              const real *weight, real *packed, int threads) {
     const int lanes = kernels.lanes;
     const ptrdiff_t group_size = (ptrdiff_t)FC(packed_weights)(b, 1, C, T);
-    const int team = fc_threads_for((double)groups * K * C * T, FC_BYTES_PER_THREAD, threads);
+    const int team = fc_threads_for(fc_product(groups, K, C, T), FC_BYTES_PER_THREAD, threads);
 #pragma omp parallel for schedule(static) num_threads(team) if (team > 1)
     for (ptrdiff_t task = 0; task < groups * b->blocks; task++) {
         const ptrdiff_t g = task / b->blocks, k0 = task % b->blocks * b->width;
@@ -31,7 +31,7 @@ static void FC(pack_weights_swapped)(const FC(blocks) *b, ptrdiff_t groups, ptrd
                                      const real *weight, const ptrdiff_t *order, real *packed, int threads) {
     const int lanes = kernels.lanes;
     const ptrdiff_t group_size = (ptrdiff_t)FC(packed_weights)(b, 1, K, T);
-    const int team = fc_threads_for((double)groups * K * C * T, FC_BYTES_PER_THREAD, threads);
+    const int team = fc_threads_for(fc_product(groups, K, C, T), FC_BYTES_PER_THREAD, threads);
 #pragma omp parallel for schedule(static) num_threads(team) if (team > 1)
     for (ptrdiff_t task = 0; task < groups * b->blocks; task++) {
         const ptrdiff_t g = task / b->blocks, c0 = task % b->blocks * b->width;

@@ -5,7 +5,7 @@
 enum { FC(ELEMENT_GRAIN) = 1024 }; /* elements; whole cache lines for results and mask bytes alike */
 
 void FC(relu_forward)(const real *x, real *y, ptrdiff_t n, int threads) {
-    threads = fc_threads_for(2.0 * n * sizeof *x, FC_BYTES_PER_THREAD, threads);
+    threads = fc_threads_for(fc_product(2, n, sizeof *x), FC_BYTES_PER_THREAD, threads);
 #pragma omp parallel num_threads(threads)
     {
         const fc_range r = fc_share(n, FC(ELEMENT_GRAIN));
@@ -14,7 +14,7 @@ void FC(relu_forward)(const real *x, real *y, ptrdiff_t n, int threads) {
 }
 
 void FC(relu_backward)(const real *grad_y, const real *x, real *grad_x, ptrdiff_t n, int threads) {
-    threads = fc_threads_for(3.0 * n * sizeof *x, FC_BYTES_PER_THREAD, threads);
+    threads = fc_threads_for(fc_product(3, n, sizeof *x), FC_BYTES_PER_THREAD, threads);
 #pragma omp parallel num_threads(threads)
     {
         const fc_range r = fc_share(n, FC(ELEMENT_GRAIN));
@@ -44,7 +44,7 @@ static real FC(dropout_scale)(double p) { return p < 1 ? (real)(1 / (1 - p)) : 0
 void FC(dropout_forward)(const real *x, real *y, uint8_t *mask, double p, uint64_t seed, ptrdiff_t units,
                          ptrdiff_t unit, int threads) {
     const real scale = FC(dropout_scale)(p);
-    threads = fc_threads_for(2.0 * units * unit * sizeof *x, FC_BYTES_PER_THREAD, threads);
+    threads = fc_threads_for(fc_product(2, units, unit, sizeof *x), FC_BYTES_PER_THREAD, threads);
     if (unit != 1) {
         FC(dropout_mask_range)(mask, (fc_range){0, units}, p, seed);
         FC(dropout_backward)(x, mask, y, p, units, unit, threads);
@@ -66,7 +66,7 @@ void FC(dropout_forward)(const real *x, real *y, uint8_t *mask, double p, uint64
 void FC(dropout_backward)(const real *grad_y, const uint8_t *mask, real *grad_x, double p, ptrdiff_t units,
                           ptrdiff_t unit, int threads) {
     const real scale = FC(dropout_scale)(p);
-    threads = fc_threads_for(2.0 * units * unit * sizeof *grad_y, FC_BYTES_PER_THREAD, threads);
+    threads = fc_threads_for(fc_product(2, units, unit, sizeof *grad_y), FC_BYTES_PER_THREAD, threads);
 #pragma omp parallel num_threads(threads)
     {
         const fc_mode mode = fc_mode_enter();
@@ -80,7 +80,7 @@ void FC(dropout_backward)(const real *grad_y, const uint8_t *mask, real *grad_x,
 
 void FC(gather_images)(const uint8_t *images, const int64_t *index, real *out, ptrdiff_t rows, ptrdiff_t d,
                        double scale, double offset, int threads) {
-    threads = fc_threads_for((1.0 + sizeof *out) * rows * d, FC_BYTES_PER_THREAD, threads);
+    threads = fc_threads_for(fc_product(1 + sizeof *out, rows, d), FC_BYTES_PER_THREAD, threads);
 #pragma omp parallel num_threads(threads)
     {
         const fc_range r = fc_share(rows, 1);

@@ -64,7 +64,7 @@ void FC(conv2d_pooled_grad)(const fc_conv2d *p, const real *grad_y, const real *
     const FC(pooled_grad_plan) f = FC(plan_pooled_grad)(p, workspace, threads);
     const FC(pooled) from = {grad_y, y, winners, grad_bias ? f.sums : NULL};
     const ptrdiff_t planes = p->N * p->K, m = p->OH * p->OW, n = (p->OH / 2) * (p->OW / 2);
-    const int team = fc_threads_for((4.0 * m + 20.0 * n) * planes, FC_BYTES_PER_THREAD, threads);
+    const int team = fc_threads_for(fc_product(planes, 4 * m + 20 * n), FC_BYTES_PER_THREAD, threads);
 #pragma omp parallel num_threads(team) if (team > 1)
     {
         real *masked = f.masked + (size_t)omp_get_thread_num() * f.plane;

@@ -39,8 +39,8 @@ void FC(linear_forward)(const real *x, const real *weight, const real *bias, rea
     (void)workspace;
     if (M == 0 || O == 0) return;
     /* Of few rows, the time goes into reading the weights. */
-    const int by_flops = fc_threads_for((double)M * D * O, FC_FLOPS_PER_THREAD, threads);
-    const int by_bytes = fc_threads_for((double)D * O * sizeof(real), FC_STREAMED_PER_THREAD, threads);
+    const int by_flops = fc_threads_for(fc_product(M, D, O), FC_FLOPS_PER_THREAD, threads);
+    const int by_bytes = fc_threads_for(fc_product(D, O, sizeof(real)), FC_STREAMED_PER_THREAD, threads);
     threads = by_flops > by_bytes ? by_flops : by_bytes;
     /* Blocks of 12 outputs (whole tiles of every instruction set) x 64 rows of x. */
     const ptrdiff_t wide = 12, tall = 64;
@@ -69,7 +69,7 @@ void FC(linear_forward)(const real *x, const real *weight, const real *bias, rea
 static void FC(outer_matmul)(ptrdiff_t m, ptrdiff_t n, ptrdiff_t length, const real *a, ptrdiff_t lda, const real *b,
                              ptrdiff_t ldb, real *c, const FC(linear_layout) *w, int threads) {
     if (m == 0 || n == 0) return;
-    threads = fc_threads_for((double)m * n * length, FC_FLOPS_PER_THREAD, threads);
+    threads = fc_threads_for(fc_product(m, n, length), FC_FLOPS_PER_THREAD, threads);
     const ptrdiff_t wide = 2 * kernels.lanes;
 #pragma omp parallel num_threads(threads) if (threads > 1)
     {

@@ -13,7 +13,7 @@ double FC(squared_error_sum)(const real *x, const real *target, ptrdiff_t n, int
     ptrdiff_t length = (n + FC(SUM_PARTS) - 1) / FC(SUM_PARTS);
     length = (length + FC(ELEMENT_GRAIN) - 1) / FC(ELEMENT_GRAIN) * FC(ELEMENT_GRAIN);
     if (!n) return 0;
-    threads = fc_threads_for(2.0 * n * sizeof *x, FC_BYTES_PER_THREAD, threads);
+    threads = fc_threads_for(fc_product(2, n, sizeof *x), FC_BYTES_PER_THREAD, threads);
 #pragma omp parallel num_threads(threads)
     {
         const fc_mode mode = fc_mode_enter();
@@ -29,7 +29,7 @@ double FC(squared_error_sum)(const real *x, const real *target, ptrdiff_t n, int
 }
 
 void FC(squared_errors)(const real *x, const real *target, real *y, ptrdiff_t n, int threads) {
-    threads = fc_threads_for(3.0 * n * sizeof *x, FC_BYTES_PER_THREAD, threads);
+    threads = fc_threads_for(fc_product(3, n, sizeof *x), FC_BYTES_PER_THREAD, threads);
 #pragma omp parallel num_threads(threads)
     {
         const fc_mode mode = fc_mode_enter();
@@ -41,7 +41,7 @@ void FC(squared_errors)(const real *x, const real *target, real *y, ptrdiff_t n,
 
 void FC(squared_error_backward)(const real *grad_y, const real *x, const real *target, double factor, real *grad_x,
                                 ptrdiff_t n, int threads) {
-    threads = fc_threads_for(3.0 * n * sizeof *x, FC_BYTES_PER_THREAD, threads);
+    threads = fc_threads_for(fc_product(3, n, sizeof *x), FC_BYTES_PER_THREAD, threads);
 #pragma omp parallel num_threads(threads)
     {
         const fc_mode mode = fc_mode_enter();
@@ -55,7 +55,7 @@ void FC(squared_error_backward)(const real *grad_y, const real *x, const real *t
 /* x (images, n, inner).  With inner 1 all images are one call: rows of n. */
 void FC(nll_forward)(const real *x, const int64_t *target, const real *weight, int64_t ignore_index, real *losses,
                      ptrdiff_t images, ptrdiff_t n, ptrdiff_t inner, int threads) {
-    threads = fc_threads_for(100.0 * images * inner, FC_BYTES_PER_THREAD, threads); /* a cache line each */
+    threads = fc_threads_for(fc_product(100, images, inner), FC_BYTES_PER_THREAD, threads); /* a cache line each */
 #pragma omp parallel num_threads(threads)
     {
         const fc_range r = fc_share(images, 1);
@@ -72,7 +72,7 @@ void FC(nll_forward)(const real *x, const int64_t *target, const real *weight, i
 
 void FC(nll_backward)(const real *scale, const int64_t *target, const real *weight, int64_t ignore_index, real *grad_x,
                       ptrdiff_t images, ptrdiff_t n, ptrdiff_t inner, int threads) {
-    threads = fc_threads_for(1.0 * images * n * inner * sizeof *grad_x, FC_BYTES_PER_THREAD, threads);
+    threads = fc_threads_for(fc_product(images, n, inner, sizeof *grad_x), FC_BYTES_PER_THREAD, threads);
 #pragma omp parallel num_threads(threads)
     {
         const fc_range r = fc_share(images, 1);

@@ -6,7 +6,7 @@
 void FC(sgd_step)(real *param, const real *grad, real *velocity, ptrdiff_t n, double lr, double momentum,
                   double dampening, double weight_decay, int nesterov, int maximize, int first, int threads) {
     const fc_sgd step = {lr, momentum, dampening, weight_decay, nesterov, maximize, first};
-    threads = fc_threads_for((velocity ? 5.0 : 3.0) * n * sizeof *param, FC_BYTES_PER_THREAD, threads);
+    threads = fc_threads_for(fc_product(velocity ? 5 : 3, n, sizeof *param), FC_BYTES_PER_THREAD, threads);
 #pragma omp parallel num_threads(threads)
     {
         const fc_mode mode = fc_mode_enter();
@@ -23,7 +23,7 @@ void FC(adam_step)(real *param, const real *grad, real *exp_avg, real *exp_avg_s
                           .step_size = lr / (1 - pow(beta1, (double)step)),
                           .inverse_root = 1 / sqrt(1 - pow(beta2, (double)step)), .decoupled = decoupled,
                           .maximize = maximize};
-    threads = fc_threads_for((max_exp_avg_sq ? 9.0 : 7.0) * n * sizeof *param, FC_BYTES_PER_THREAD, threads);
+    threads = fc_threads_for(fc_product(max_exp_avg_sq ? 9 : 7, n, sizeof *param), FC_BYTES_PER_THREAD, threads);
 #pragma omp parallel num_threads(threads)
     {
         const fc_mode mode = fc_mode_enter();

@@ -46,21 +46,21 @@ static FC(outer_plan) FC(plan_outer_positions)(const fc_conv2d *p, int pooled, v
     const ptrdiff_t below = (p->R - 1) * p->dilation_h / p->stride_h;
     f.copies = p->S * (p->stride_h < p->R ? p->stride_h : p->R);
     f.band = p->OH;
-    const double row_bytes = (double)C * f.copies * p->OW * sizeof(real);
-    while (f.band > 1 && row_bytes * (f.band + below) > COPIES_BYTES) f.band = (f.band + 1) / 2;
+    const double row_bytes = fc_product(C, f.copies, p->OW, sizeof(real));
+    while (f.band > 1 && row_bytes * fc_estimate(f.band + below) > COPIES_BYTES) f.band = (f.band + 1) / 2;
     f.x_rows = f.band + below;
     f.plane = f.x_rows * p->OW;
     /* Chunks of a pass at least, if images are small. */
-    const double pass = (double)PASS_VECTORS * lanes, most = (double)p->N * p->OH * p->OW / pass;
+    const double pass = fc_product(PASS_VECTORS, lanes), most = fc_product(p->N, p->OH, p->OW) / pass;
     f.chunks = p->N < FEW_CHUNKS ? p->N : FEW_CHUNKS;
-    if (f.chunks > most) f.chunks = (ptrdiff_t)most;
-    if (f.chunks > SUMS_BYTES / ((double)p->K * C * T * sizeof(real)))
-        f.chunks = (ptrdiff_t)(SUMS_BYTES / ((double)p->K * C * T * sizeof(real)));
+    if (fc_estimate(f.chunks) > most) f.chunks = (ptrdiff_t)most;
+    const double fit = SUMS_BYTES / fc_product(p->K, C, T, sizeof(real));
+    if (fc_estimate(f.chunks) > fit) f.chunks = (ptrdiff_t)fit;
     if (f.chunks < 1) f.chunks = 1;
     const ptrdiff_t share = (p->N + f.chunks - 1) / f.chunks; /* images of a chunk */
     f.images = 1;
-    while (f.band == p->OH && f.images * f.band * p->OW < pass && f.images < share &&
-           row_bytes * f.x_rows * (f.images + 1) <= COPIES_BYTES)
+    while (f.band == p->OH && fc_product(f.images, f.band, p->OW) < pass && f.images < share &&
+           row_bytes * fc_product(f.x_rows, f.images + 1) <= COPIES_BYTES)
         f.images++;
     const ptrdiff_t tasks = p->groups * f.chunks;
     f.parts = tasks < 2 * threads ? (2 * threads + tasks - 1) / tasks : 1;
@@ -73,8 +73,8 @@ static FC(outer_plan) FC(plan_outer_positions)(const fc_conv2d *p, int pooled, v
     f.unpooled = f.thread_scratch;
     f.channels = 0;
     if (pooled && f.band == p->OH) {
-        const double most = UNPOOLED_BYTES / ((double)f.images * p->OH * p->OW * sizeof(real));
-        f.channels = most < K ? (ptrdiff_t)most : K;
+        const double most = UNPOOLED_BYTES / fc_product(f.images, p->OH, p->OW, sizeof(real));
+        f.channels = most < fc_estimate(K) ? (ptrdiff_t)most : K;
         f.masked = f.unpooled + (((size_t)(f.images * f.channels * p->OH * p->OW) + 15) & ~(size_t)15);
         f.thread_scratch = f.masked + (((size_t)(f.channels * (p->OH / 2) * (p->OW / 2)) + 15) & ~(size_t)15);
     }
@@ -89,17 +89,20 @@ static FC(outer_plan) FC(plan_outer_positions)(const fc_conv2d *p, int pooled, v
  * much as some thirteen taps, and output channels are rounded up. */
 static int FC(use_outer_positions)(const fc_conv2d *p) {
     const ptrdiff_t C = p->C / p->groups, K = p->K / p->groups, Q = C * p->R * p->S, lanes = kernels.lanes;
-    if (p->N == 0 || p->OH == 0 || p->OW == 0 || (double)K * Q > MOST_SUMS) return 0;
+    if (p->N == 0 || p->OH == 0 || p->OW == 0 || fc_product(K, Q) > MOST_SUMS) return 0;
     /* Kernels that reach far beyond an image are for the other way, which knows when not to copy. */
     if ((p->R - 1) * p->dilation_h / p->stride_h > 2 * p->OH + 16) return 0;
     const FC(outer_plan) f = FC(plan_outer_positions)(p, 0, NULL, 1);
-    if ((double)C * f.copies * f.plane * sizeof(real) > MOST_COPIES) return 0;
-    const double gather = p->stride_w > 2 ? 1.5 * lanes : p->stride_w == 2 ? 6 : 0;
-    const double row = 6.0 * lanes * ((p->OW + lanes - 1) / lanes) / p->OW + gather;
-    const double copies = row * (p->stride_h < p->R ? p->stride_h : p->R) / p->R * f.x_rows / f.band;
-    const double vectors = (double)f.images * f.band * p->OW / lanes;
-    const ptrdiff_t width = K > lanes ? 2 * lanes : lanes, padded = (K + width - 1) / width * width;
-    return 0.85 * K / (K + copies) * vectors / (vectors + 5) > 0.9 * Q / (Q + 13) * K / padded;
+    if (fc_product(C, f.copies, f.plane, sizeof(real)) > MOST_COPIES) return 0;
+    const double k = fc_estimate(K), q = fc_estimate(Q), v = fc_estimate(lanes), r = fc_estimate(p->R);
+    const double gather = p->stride_w > 2 ? 1.5 * v : p->stride_w == 2 ? 6 : 0;
+    const double row = fc_product(6, lanes, (p->OW + lanes - 1) / lanes) / fc_estimate(p->OW) + gather;
+    const double rows = fc_estimate(p->stride_h < p->R ? p->stride_h : p->R);
+    const double copies = row * rows / r * fc_estimate(f.x_rows) / fc_estimate(f.band);
+    const double vectors = fc_product(f.images, f.band, p->OW) / v;
+    const ptrdiff_t width = K > lanes ? 2 * lanes : lanes;
+    const double padded = fc_estimate((K + width - 1) / width * width);
+    return 0.85 * k / (k + copies) * vectors / (vectors + 5) > 0.9 * q / (q + 13) * k / padded;
 }
 
 /* The shifted copies of rows i0 - .. of one image's channels. */
@@ -157,7 +160,7 @@ static int FC(outer_positions_grad_weight)(const fc_conv2d *p, const real *grad_
     }
     const ptrdiff_t below = f.x_rows - f.band, x_image = C * f.copies * f.plane;
     const ptrdiff_t tasks = p->groups * f.chunks * f.parts;
-    const int team = fc_threads_for((double)p->N * p->K * Q * plane, FC_FLOPS_PER_THREAD, threads);
+    const int team = fc_threads_for(fc_product(p->N, p->K, Q, plane), FC_FLOPS_PER_THREAD, threads);
 #pragma omp parallel num_threads(team) if (team > 1)
     {
         const fc_mode mode = fc_mode_enter();

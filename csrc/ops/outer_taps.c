@@ -66,8 +66,8 @@ static FC(grad_weight_plan) FC(plan_grad_weight)(const fc_conv2d *p, void *works
     const int along = p->dilation_w == 1; /* taps of a row lie side by side */
     f.L = along ? p->R : T;
     f.S = along ? p->S : 1;
-    const double row_bytes = (double)sizeof(real) * f.x_rows * (f.padded ? f.x_width : p->W);
-    f.slice = row_bytes * C > SLICE_BYTES ? (ptrdiff_t)(SLICE_BYTES / row_bytes) : C;
+    const double row_bytes = fc_product(sizeof(real), f.x_rows, f.padded ? f.x_width : p->W);
+    f.slice = row_bytes * fc_estimate(C) > SLICE_BYTES ? (ptrdiff_t)(SLICE_BYTES / row_bytes) : C;
     if (f.slice < 16) f.slice = C < 16 ? C : 16;
     const ptrdiff_t slices = (C + f.slice - 1) / f.slice;
     f.slice = (C + slices - 1) / slices;
@@ -158,7 +158,7 @@ static void FC(grad_weight_finish)(const fc_conv2d *p, const FC(grad_weight_plan
                                     real *grad_weight, int threads) {
     const ptrdiff_t C = p->C / p->groups, K = p->K / p->groups, CT = C * p->R * p->S, lanes = kernels.lanes;
     const ptrdiff_t steps = (CT + lanes - 1) / lanes;
-    const int team = fc_threads_for((double)f->sums * f->chunks * sizeof(real), FC_BYTES_PER_THREAD, threads);
+    const int team = fc_threads_for(fc_product(f->sums, f->chunks, sizeof(real)), FC_BYTES_PER_THREAD, threads);
 #pragma omp parallel for schedule(static) num_threads(team) if (team > 1)
     for (ptrdiff_t task = 0; task < p->groups * f->blocks * steps; task++) {
         const ptrdiff_t block = task / steps, ct = task % steps * lanes; /* block of groups x blocks */
@@ -204,7 +204,7 @@ static void FC(outer_taps_grad_weight)(const fc_conv2d *given, const real *grad_
                                  : l / p->S * p->dilation_h * x_width + l % p->S * p->dilation_w;
     const ptrdiff_t sets = (f.blocks + f.shared - 1) / f.shared;
     const ptrdiff_t tasks = p->groups * sets * f.chunks * f.parts, per_part = (C + f.parts - 1) / f.parts;
-    const double flops = (double)p->N * p->K * C * T * p->OH * p->OW;
+    const double flops = fc_product(p->N, p->K, C, T, p->OH, p->OW);
     const int team = fc_threads_for(flops, FC_FLOPS_PER_THREAD, threads);
     int finite = 1;
 #pragma omp parallel num_threads(team) if (team > 1) reduction(&& : finite)

@@ -6,9 +6,15 @@
 #include <stdint.h>
 
 /* Waking a second thread costs 1 to 50 microseconds; below these amounts of work it is not worth it. */
+#ifndef FC_THREADS_ALWAYS
 #define FC_FLOPS_PER_THREAD 1.5e6   /* multiply-adds of a convolution or a matrix product: about 25 us */
 #define FC_STREAMED_PER_THREAD 400e3 /* bytes of weights that are read once: about 5 us */
 #define FC_BYTES_PER_THREAD 300e3   /* memory read and written by an element-wise operation: about 20 us */
+#else /* for those who look for races, in small problems */
+#define FC_FLOPS_PER_THREAD 1.0
+#define FC_STREAMED_PER_THREAD 1.0
+#define FC_BYTES_PER_THREAD 1.0
+#endif
 
 static inline int fc_threads_for(double work, double per_thread, int threads) {
     double useful = work / per_thread;

@@ -195,7 +195,7 @@ static void FC(pointwise)(const FC(point_problem) *q, const real *in, const real
     const ptrdiff_t plane = q->rows * q->cols, padded = f.blocks * kernels.tiles.point_rows;
     const ptrdiff_t tile = kernels.tiles.point_vectors * kernels.lanes, total = q->images * plane;
     const ptrdiff_t panels = f.spread ? q->images * f.panels : f.panels, tasks = q->groups * panels;
-    const int team = fc_threads_for((double)total * q->groups * q->K * q->C, FC_FLOPS_PER_THREAD, threads);
+    const int team = fc_threads_for(fc_product(total, q->groups, q->K, q->C), FC_FLOPS_PER_THREAD, threads);
 #pragma omp parallel num_threads(team) if (team > 1)
     {
         const fc_mode mode = fc_mode_enter();

@@ -6,7 +6,7 @@
 #include "share.h"
 
 static int FC(row_threads)(ptrdiff_t rows, ptrdiff_t n, double passes, int threads) {
-    return fc_threads_for(passes * rows * n * sizeof(real), FC_BYTES_PER_THREAD, threads);
+    return fc_threads_for(passes * fc_product(rows, n, sizeof(real)), FC_BYTES_PER_THREAD, threads);
 }
 
 /* Run number i of all images' runs of at most FC_POSITIONS positions. */

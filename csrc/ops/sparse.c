@@ -82,12 +82,12 @@ static FC(sparse_lists) FC(ready_of)(const fc_conv2d *p, const FC(ready_lists) *
 
 /* Whether the shape allows it. */
 static int FC(sparse_fits)(const fc_conv2d *p) {
-    const double rows = (double)(p->OH - 1) * p->stride_h + (double)(p->R - 1) * p->dilation_h + 1;
-    const double cols = (double)(p->OW - 1) * p->stride_w + (double)(p->S - 1) * p->dilation_w + 1;
-    const double plane = (double)p->H * (double)p->W;
+    const double rows = fc_product(p->OH - 1, p->stride_h) + fc_product(p->R - 1, p->dilation_h) + 1;
+    const double cols = fc_product(p->OW - 1, p->stride_w) + fc_product(p->S - 1, p->dilation_w) + 1;
+    const double plane = fc_product(p->H, p->W);
     return p->groups == 1 && p->C >= SPARSE_LEAST && p->R * p->S > 1 && p->N > 0 &&
-           rows * cols <= ABSURD_FACTOR * plane + ABSURD_PLANE && rows * cols * (double)(p->C + 64) < 0x1p30 &&
-           (double)p->K * p->R * p->S * (double)(p->C + 64) < 0x1p30;
+           rows * cols <= ABSURD_FACTOR * plane + ABSURD_PLANE && rows * cols * fc_estimate(p->C + 64) < 0x1p30 &&
+           fc_product(p->K, p->R, p->S, p->C + 64) < 0x1p30;
 }
 
 static FC(sparse_plan) FC(plan_sparse)(const fc_conv2d *p, int gradient_of_weight, void *workspace, int threads) {
@@ -134,7 +134,7 @@ static int FC(sparse_pays)(const fc_conv2d *p, double share, const real *grad_y,
     if ((double)kernels.count_nonzero(grad_y, few) > 1.5 * share * (double)few + 64) return 0;
     ptrdiff_t count = 0;
     int finite = !weight || kernels.all_finite(weight, p->K * p->C * p->R * p->S);
-    const int team = fc_threads_for((double)p->N * image * sizeof(real), FC_BYTES_PER_THREAD, threads);
+    const int team = fc_threads_for(fc_product(p->N, image, sizeof(real)), FC_BYTES_PER_THREAD, threads);
 #pragma omp parallel for schedule(static) num_threads(team) if (team > 1) reduction(+ : count) reduction(&& : finite)
     for (ptrdiff_t n = 0; n < p->N; n++) {
         const ptrdiff_t found = kernels.count_nonzero(grad_y + n * image, image);
@@ -185,7 +185,7 @@ static void FC(list_positions)(const fc_conv2d *p, const FC(sparse_plan) *f, con
 static void FC(sparse_grad_weight)(const fc_conv2d *p, const FC(sparse_plan) *f, const FC(ready_lists) *ready,
                                    const real *grad_y, const real *x, real *grad_weight, int threads) {
     const ptrdiff_t lanes = kernels.lanes, T = f->T, row = T * f->channels, sums = p->K * row;
-    const int team = fc_threads_for(0.2 * (double)p->N * sums * p->OH * p->OW, FC_FLOPS_PER_THREAD, threads);
+    const int team = fc_threads_for(0.2 * fc_product(p->N, sums, p->OH, p->OW), FC_FLOPS_PER_THREAD, threads);
 #pragma omp parallel num_threads(team) if (team > 1)
     {
         const fc_mode mode = fc_mode_enter();
@@ -267,7 +267,7 @@ static void FC(sparse_grad_x_image)(const fc_conv2d *p, const FC(sparse_plan) *f
 
 static void FC(sparse_grad_x)(const fc_conv2d *p, const FC(sparse_plan) *f, const real *grad_y, const real *weight,
                               real *grad_x, int threads) {
-    const double work = 0.2 * (double)p->N * p->K * f->T * f->channels * p->OH * p->OW;
+    const double work = 0.2 * fc_product(p->N, p->K, f->T, f->channels, p->OH, p->OW);
     const int team = fc_threads_for(work, FC_FLOPS_PER_THREAD, threads);
 #pragma omp parallel num_threads(team) if (team > 1)
     {
@@ -328,7 +328,8 @@ static int FC(sparse_pooled)(const fc_conv2d *p, const FC(pooled) *from, const r
     const ptrdiff_t few = FC(unpool_planes)(p);
     int finite = !grad_x || kernels.all_finite(weight, p->K * p->C * p->R * p->S);
     if (!finite) return 0;
-    const double work = (4.0 * m + 20.0 * pooled + (grad_x ? 0.05 * (double)w.T * w.channels * m : 0)) * p->N * p->K;
+    const double of_grad_x = grad_x ? 0.05 * fc_product(w.T, w.channels, m) : 0;
+    const double work = (fc_product(4, m) + fc_product(20, pooled) + of_grad_x) * fc_product(p->N, p->K);
     const int team = fc_threads_for(work, FC_BYTES_PER_THREAD, threads);
 #pragma omp parallel num_threads(team) if (team > 1) reduction(&& : finite)
     {

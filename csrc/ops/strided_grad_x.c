@@ -49,7 +49,7 @@ static FC(strided_bands) FC(choose_strided)(const FC(strided) *s, const FC(block
     d.rows = q->rows, d.cols = q->cols;
     d.x_width = d.cols - 1 + s->width;
     ptrdiff_t rows = d.rows;
-    const double row_bytes = (double)q->C * d.x_width * sizeof(real);
+    const double row_bytes = fc_product(q->C, d.x_width, sizeof(real));
     while (rows > 2 &&
            (rows * d.cols > STRIDED_POSITIONS || row_bytes * (double)(rows - 1 + s->height) > BAND_BYTES))
         rows = (rows + 1) / 2;
@@ -114,7 +114,7 @@ static int FC(strided_grad_x)(const FC(strided) *s, const FC(blocks) *b, const r
         const FC(correlation) *p = q + i;
         for (ptrdiff_t t = 0; t < p->T; t++)
             taps[p->w_first + t] = (p->dy[t] - s->top) * d.x_width + p->dx[t] - s->left;
-        flops += (double)p->images * p->groups * p->K * p->C * p->T * p->rows * p->cols;
+        flops += fc_product(p->images, p->groups, p->K, p->C, p->T, p->rows, p->cols);
     }
     const ptrdiff_t w_group = (ptrdiff_t)FC(packed_weights)(b, 1, q->C, q->w_taps);
     const ptrdiff_t tasks = q->images * q->groups * d.bands;

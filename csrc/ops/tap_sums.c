@@ -35,9 +35,9 @@ static FC(tap_plan) FC(plan_tap_sums)(const fc_conv2d *p) {
     FC(tap_plan) f;
     const ptrdiff_t Q = p->C / p->groups * p->R * p->S, lanes = kernels.lanes;
     const ptrdiff_t span = (p->R - 1) * p->dilation_h / p->stride_h + 1; /* rows of z that meet a row of grad_x */
-    const double row_bytes = (double)Q * p->OW * sizeof(real);
+    const double row_bytes = fc_product(Q, p->OW, sizeof(real));
     f.step = f.ring = p->OH;
-    while (f.step > 1 && row_bytes * f.ring > RING_BYTES && (f.step + 1) / 2 * p->OW >= RING_POSITIONS) {
+    while (f.step > 1 && row_bytes * fc_estimate(f.ring) > RING_BYTES && (f.step + 1) / 2 * p->OW >= RING_POSITIONS) {
         f.step = (f.step + 1) / 2;
         f.ring = (span + f.step - 1 + f.step - 1) / f.step * f.step;
     }
@@ -68,16 +68,17 @@ static int FC(use_tap_sums)(const fc_conv2d *p) {
     /* Kernels that reach far beyond an image, by dilation or padding, are for the correlation. */
     const ptrdiff_t reach = (p->S - 1) * p->dilation_w + p->pad_left;
     if (p->stride_w > MOST_PHASES || reach > 2 * p->OW + 64) return 0;
-    if ((double)C * p->R * p->S * p->OW * sizeof(real) > RING_MOST) return 0;
+    if (fc_product(C, p->R, p->S, p->OW, sizeof(real)) > RING_MOST) return 0;
     const FC(tap_plan) f = FC(plan_tap_sums)(p);
-    if ((double)C * p->R * p->S * f.z_plane * sizeof(real) > RING_MOST) return 0;
-    const double row_vectors = (double)f.vectors * lanes / p->OW;
-    const double area = (double)p->H * p->W / p->stride_h / p->stride_w;
-    const double mine = K / (K + 2 + 8 * row_vectors);
-    double theirs = C < 4 ? 0.1 * C : 0.35 + 0.03 * C;
+    if (fc_product(C, p->R, p->S, f.z_plane, sizeof(real)) > RING_MOST) return 0;
+    const double k = fc_estimate(K), c = fc_estimate(C);
+    const double row_vectors = fc_product(f.vectors, lanes) / fc_estimate(p->OW);
+    const double area = fc_product(p->H, p->W) / fc_estimate(p->stride_h) / fc_estimate(p->stride_w);
+    const double mine = k / (k + 2 + 8 * row_vectors);
+    double theirs = C < 4 ? 0.1 * c : 0.35 + 0.03 * c;
     if (theirs > 0.7) theirs = 0.7;
     if (!FC(choose_blocks)(C, K, p->R * p->S, 0).positions) theirs = 0.85;
-    return mine > theirs * p->OH * p->OW / area;
+    return mine > theirs * fc_product(p->OH, p->OW) / area;
 }
 
 static size_t FC(tap_sums_workspace)(const fc_conv2d *p, int threads) {
@@ -158,7 +159,7 @@ static void FC(tap_sums_grad_x)(const fc_conv2d *p, const real *grad_y, const re
     const fc_tap_sums job = {.W = p->W, .stride = p->stride_w, .vectors = f.vectors, .first = first, .taps = taps,
                              .masks = masks};
     const ptrdiff_t images = p->N * p->groups;
-    const int team = fc_threads_for((double)p->N * p->K * C * T * p->OH * p->OW, FC_FLOPS_PER_THREAD, threads);
+    const int team = fc_threads_for(fc_product(p->N, p->K, C, T, p->OH, p->OW), FC_FLOPS_PER_THREAD, threads);
     /* Runs of rows, where images are few: not so short that the rows at the cuts count. */
     const ptrdiff_t wanted = images < 4 * team ? (4 * team + images - 1) / images : 1, most = p->H / (4 * p->R) + 1;
     const ptrdiff_t cuts = team == 1 ? 1 : wanted < most ? wanted : most;

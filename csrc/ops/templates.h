@@ -1,5 +1,6 @@
 /* All operations for one element type; included by each unit of units/, after dispatch.h. */
 #include "arena.h"
+#include "estimate.h"
 #include "ops.h"
 #include "parallel.h"
 

@@ -4,7 +4,7 @@
 
 void FC(unfold)(const fc_pool2d *p, const real *x, real *y, int threads) {
     const ptrdiff_t rows = p->N * p->C * p->kernel_h * p->kernel_w;
-    threads = fc_threads_for((double)sizeof(real) * rows * p->OH * p->OW, FC_BYTES_PER_THREAD, threads);
+    threads = fc_threads_for(fc_product(sizeof(real), rows, p->OH, p->OW), FC_BYTES_PER_THREAD, threads);
 #pragma omp parallel num_threads(threads) if (threads > 1)
     {
         const fc_range r = fc_share(rows, 1);
@@ -14,7 +14,7 @@ void FC(unfold)(const fc_pool2d *p, const real *x, real *y, int threads) {
 
 void FC(fold)(const fc_pool2d *p, const real *y, real *x, int threads) {
     const ptrdiff_t planes = p->N * p->C, m = p->H * p->W, n = p->kernel_h * p->kernel_w * p->OH * p->OW;
-    threads = fc_threads_for((double)sizeof(real) * planes * (m + n), FC_BYTES_PER_THREAD, threads);
+    threads = fc_threads_for(fc_product(sizeof(real), planes, m + n), FC_BYTES_PER_THREAD, threads);
 #pragma omp parallel num_threads(threads) if (threads > 1)
     {
         const fc_mode mode = fc_mode_enter();

@@ -15,7 +15,7 @@ typedef struct {
 
 /* Planes whose gradients stay in L1. */
 static ptrdiff_t FC(unpool_planes)(const fc_conv2d *p) {
-    const double most = SPREAD_BYTES / ((double)p->OH * p->OW * sizeof(real));
+    const double most = SPREAD_BYTES / fc_product(p->OH, p->OW, sizeof(real));
     return most < 1 ? 1 : most < SPREAD_PLANES ? (ptrdiff_t)most : SPREAD_PLANES;
 }
 

@@ -294,7 +294,7 @@ static void FC(winograd_many)(const FC(correlation) *q, const FC(blocks) *b, con
 /* bias: in whole blocks.  Returns whether some images are left out, those with f->beyond. */
 static int FC(winograd)(const FC(correlation) *q, const FC(blocks) *b, const FC(winograd_plan) *f, const real *x,
                         const FC(weights) *w, const real *bias, real *y, int threads) {
-    const double flops = (double)q->images * q->groups * q->K * q->C * 9 * q->rows * q->cols;
+    const double flops = fc_product(q->images, q->groups, q->K, q->C, 9, q->rows, q->cols);
     const int team = fc_threads_for(flops, FC_FLOPS_PER_THREAD, threads);
     const ptrdiff_t image = q->groups * q->C * q->H * q->W;
     int beyond = 0;

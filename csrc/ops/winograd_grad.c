@@ -209,7 +209,7 @@ static void FC(winograd_grad_many)(const fc_conv2d *p, const FC(winograd_grad_pl
 static int FC(winograd_grad_weight)(const fc_conv2d *p, const FC(winograd_grad_plan) *f, const real *grad_y, const real *x,
                                     real *grad_weight, int threads) {
     const ptrdiff_t x_image = p->C * p->H * p->W, y_image = p->K * p->OH * p->OW;
-    const double flops = (double)p->N * p->K * p->C * 9 * p->OH * p->OW;
+    const double flops = fc_product(p->N, p->K, p->C, 9, p->OH, p->OW);
     const int team = fc_threads_for(flops, FC_FLOPS_PER_THREAD, threads);
     int within = 1;
 #pragma omp parallel num_threads(team) if (team > 1)

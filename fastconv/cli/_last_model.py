@@ -1,4 +1,4 @@
-"""Which model was trained last: one line in one file of the user's folder, which `predict` and `draw` begin with."""
+"""Which model was trained last: one line in one file of the user's folder, which commands take where none is named."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from fastconv import serialization
 from fastconv.data import cache_dir
 
-__all__ = ["last_model", "remember"]
+__all__ = ["last_model", "model_path", "remember"]
 
 MOST_BYTES = 10_000  # longer than any path
 
@@ -34,3 +34,13 @@ def last_model() -> Path | None:
         return path if path.is_absolute() and path.is_file() else None
     except (OSError, ValueError):
         return None
+
+
+def model_path(named: str | None, how: str) -> Path:
+    """The file that the user named, else that of the last model; `how` says how to name one where there is none."""
+    path = Path(named) if named else last_model()
+    if path is None:
+        raise FileNotFoundError(
+            f"no model has been trained here yet, or it was moved; train one with `fastconv train`, or {how}"
+        )
+    return path

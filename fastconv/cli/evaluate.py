@@ -12,6 +12,7 @@ import fastconv
 from fastconv import data, serialization
 from fastconv.cli import _arguments as arguments
 from fastconv.cli._evaluation import count, mnist_test_accuracy, percent, test_accuracy
+from fastconv.cli._last_model import model_path
 from fastconv.data.splits import DIGIT_CLASSES, DIGITS_SIZE
 
 
@@ -23,7 +24,12 @@ def add(subparsers: Any) -> argparse.ArgumentParser:
         description="Test a saved model on the test images of a data set.",
         allow_abbrev=False,
     )
-    parser.add_argument("model", metavar="MODEL", help="file that fastconv train wrote")
+    parser.add_argument(
+        "model",
+        nargs="?",
+        metavar="MODEL",
+        help="file that fastconv train wrote (default: the model that was trained last)",
+    )
     arguments.add_data(parser, None, "what to test on (default: the data set that the model was trained on)")
     arguments.add_threads(parser)
     return parser
@@ -31,7 +37,8 @@ def add(subparsers: Any) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Test and report; returns the exit status."""
-    model, info = serialization.load_model(args.model)
+    path = model_path(args.model, "name its file: fastconv evaluate MODEL")
+    model, info = serialization.load_model(path)
     with fastconv.threads(args.threads) if args.threads else contextlib.nullcontext():
         images, name = test_images(args, info)
         begin = time.perf_counter()

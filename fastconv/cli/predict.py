@@ -15,7 +15,7 @@ import numpy as np
 
 import fastconv
 from fastconv.cli import _arguments as arguments
-from fastconv.cli._last_model import last_model
+from fastconv.cli._last_model import model_path
 from fastconv.cli._recognizer import F32, Recognizer
 from fastconv.data.errors import DataError
 from fastconv.data.images import SUFFIXES, read_image
@@ -54,12 +54,7 @@ def add(subparsers: Any) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Read, predict, report; returns the exit status."""
-    path = Path(args.model) if args.model else last_model()
-    if path is None:
-        raise FileNotFoundError(
-            "no model has been trained here yet, or it was moved; "
-            "train one with `fastconv train`, or name a file with --model"
-        )
+    path = model_path(args.model, "name a file with --model")
     recognizer = Recognizer(path)
     with fastconv.threads(args.threads) if args.threads else contextlib.nullcontext():
         return _Run(recognizer, args.json).run(args.images)

@@ -15,7 +15,7 @@ import fastconv
 from fastconv import plots
 from fastconv.cli import _arguments as arguments
 from fastconv.cli._evaluation import count, percent, titled
-from fastconv.cli._last_model import last_model
+from fastconv.cli._last_model import model_path
 from fastconv.cli._recognizer import Recognizer
 from fastconv.cli.evaluate import test_images
 from fastconv.data.images import read_image
@@ -58,12 +58,7 @@ def add(subparsers: Any) -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> int:
     """Draw; returns the exit status."""
     plots.require()  # before the work
-    path = Path(args.model) if args.model else last_model()
-    if path is None:
-        raise FileNotFoundError(
-            "no model has been trained here yet, or it was moved; "
-            "train one with `fastconv train`, or name its file: fastconv show MODEL"
-        )
+    path = model_path(args.model, "name its file: fastconv show MODEL")
     if args.image is not None and args.what != "features":
         raise ValueError(f"--image goes with --what features, not with {args.what}")
     recognizer = Recognizer(path)
