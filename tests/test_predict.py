@@ -44,7 +44,9 @@ def model(tmp_path_factory):
 
 def random_model(path, net="scratch", **changes):
     info = {"net": net, "dataset": "digits", "scale": 1 / 255, "offset": 0.0} | changes
-    serialization.save_model(path, models.build(net, 0), serialization.ModelInfo(**info))
+    shape = changes.get("input_shape", models.INPUT_SHAPE)
+    model = models.build(net, 0, input_shape=shape if len(shape) == 3 else models.INPUT_SHAPE)
+    serialization.save_model(path, model, serialization.ModelInfo(**info))
     return path
 
 

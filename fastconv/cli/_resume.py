@@ -105,9 +105,9 @@ def read(path: Path, args: argparse.Namespace) -> dict[str, Any] | None:
             setattr(args, name, settings[name])
         elif given != settings[name]:
             option = "--" + name.replace("_", "-")
-            different.append(
-                f"{option} is {'not given' if settings[name] is None or settings[name] is False else settings[name]} there, not {given}"
-            )
+            there = settings[name]
+            there = "not given" if there is None or there is False else there
+            different.append(f"{option} is {there} there, not {given}")
     if different:
         raise ValueError(f"{path} is of another run: {'; '.join(different)}; leave these out to go on with it")
     return found
