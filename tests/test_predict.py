@@ -43,10 +43,18 @@ def model(tmp_path_factory):
 
 
 def random_model(path, net="scratch", **changes):
-    info = {"net": net, "dataset": "digits", "scale": 1 / 255, "offset": 0.0} | changes
-    shape = changes.get("input_shape", models.INPUT_SHAPE)
-    model = models.build(net, 0, input_shape=shape if len(shape) == 3 else models.INPUT_SHAPE)
-    serialization.save_model(path, model, serialization.ModelInfo(**info))
+    info = serialization.ModelInfo(**({"net": net, "dataset": "digits", "scale": 1 / 255, "offset": 0.0} | changes))
+    model = models.build(net, 0, input_shape=info.input_shape, classes=len(info.classes))
+    serialization.save_model(path, model, info)
+    return path
+
+
+def lying_model(path, **changes):
+    """Its file says other things than its weights do."""
+    info = serialization.ModelInfo(
+        **({"net": "scratch", "dataset": "digits", "scale": 1 / 255, "offset": 0.0} | changes)
+    )
+    serialization.save_model(path, models.build("scratch", 0), info)
     return path
 
 
@@ -346,8 +354,8 @@ def test_models_that_cannot_be_used(tmp_path, capsys):
     (tmp_path / "broken.npz").write_bytes(b"PK")
     run("a.png", "--model", "broken.npz", status=1)
     run("a.png", "--model", "missing.npz", status=1)
-    run("a.png", "--model", random_model("flat.npz", input_shape=(784,)), status=1)
-    run("a.png", "--model", random_model("names.npz", classes=("a", "b")), status=1)
+    run("a.png", "--model", lying_model("flat.npz", input_shape=(784,)), status=1)
+    run("a.png", "--model", lying_model("names.npz", classes=("a", "b")), status=1)
     bad = models.build("scratch", 0)
     next(bad.parameters()).data[:] = np.nan
     serialization.save_model("nan.npz", bad, serialization.ModelInfo("scratch", "digits", 1 / 255, 0.0))
