@@ -1,7 +1,7 @@
 """Fuzz what a model file says of itself and how its arrays are put into a network (fastconv/serialization.py).
 
 An input is the JSON of the description, then, after a NUL byte, for each further byte one array: its shape is one that
-the network has, or is not.  Networks are built once, not for each input.
+the network has, or is not.  The last networks that were built are kept, as building takes long.
 
     python fuzz/fuzz_model.py -runs=10000000
 """
@@ -46,7 +46,8 @@ def target() -> Callable[[bytes], None]:
 
     from fastconv import models, serialization
 
-    models.build = functools.lru_cache(models.build)
+    models.build = functools.lru_cache(16)(models.build)
+    serialization.SMALL = 50_000  # larger networks are made for files that hold as many weights: there are none here
     scratch = list(models.build("scratch", rng=0).state_dict().items())
 
     def one_input(data: bytes) -> None:

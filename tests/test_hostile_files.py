@@ -13,6 +13,7 @@ import struct
 import subprocess
 import sys
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,9 +27,10 @@ INPUTS = 4000  # mutated inputs for each reader
 
 LIMITED = f"""
 import json, os, resource, sys, time
-import numpy, fastconv, fastconv.serialization, fastconv.data.idx, zipfile
+import numpy, fastconv, fastconv.serialization, fastconv.data.idx, fastconv.data.cifar, fastconv.data.images, zipfile
 try:
     import safetensors.numpy
+    import PIL.Image
 except ImportError:
     pass
 pages = int(open("/proc/self/statm").read().split()[0])
@@ -44,6 +46,10 @@ for name in sorted(os.listdir(".")):
     try:
         if name.endswith(".gz"):
             fastconv.data.idx.read_images(name)
+        elif name.endswith(".bin"):
+            fastconv.data.cifar.read_records(name)
+        elif name.endswith(".png"):
+            fastconv.data.images.read_image(name)
         else:
             fastconv.serialization.load_model(name)
         outcome = "read"
@@ -208,6 +214,16 @@ def described(**changes: object) -> Make:
     return npz(("__metadata__.npy", header(f"({len(text)},)", "'|u1'") + text))
 
 
+def png(width: int, height: int, kind: bytes = b"tEXt", more: bytes = b"a\0b") -> Make:
+    """A grey image with a chunk of another kind before its pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">L", len(data)) + kind + data + struct.pack(">L", zlib.crc32(kind + data))
+
+    begin = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">2L5B", width, height, 8, 0, 0, 0, 0))
+    return write(begin + chunk(kind, more) + chunk(b"IDAT", zlib.compress(b"\0\0")) + chunk(b"IEND", b""))
+
+
 RUBBISH = np.random.default_rng(0).bytes(1_200_000)  # deflate does not shrink it
 A_GIGABYTE = idx(1_369_000, 28, 28)  # announced
 
@@ -233,6 +249,17 @@ CASES: dict[str, tuple[Make, str]] = {
     "terabyte.gz": (sparse(1 << 40, idx(1, 1, 1)), "more than is read"),
     "pipe.gz": (pipe, "not a regular file"),
     "device.gz": (zeros_for_ever, "not a regular file"),
+    # CIFAR-10
+    "terabyte.bin": (sparse(3073 << 28), "expected a multiple"),
+    "pipe.bin": (pipe, "not a regular file"),
+    "device.bin": (zeros_for_ever, "not a regular file"),
+    # images
+    "terabyte.png": (sparse(1 << 40, b"\x89PNG\r\n\x1a\n"), "more than the 100,000,000"),
+    "pipe.png": (pipe, "not a regular file"),
+    "device.png": (zeros_for_ever, "not a regular file"),
+    "many-pixels.png": (png(65_535, 65_535), "more than the 50,000,000 pixels"),
+    "text-bomb.png": (png(1, 1, b"zTXt", b"a\0\0" + zlib.compress(bytes(100_000_000), 1)), "damaged"),
+    "profile-bomb.png": (png(1, 1, b"iCCP", b"a\0\0" + zlib.compress(bytes(100_000_000), 1)), "damaged"),
     # .npz
     "terabyte.npz": (sparse(1 << 40), "more than is read"),
     "pipe.npz": (pipe, "not a regular file"),
@@ -307,6 +334,13 @@ CASES: dict[str, tuple[Make, str]] = {
     "long-net.npz": (described(net="a" * 500_000), r"there is no network 'aaa.*\.\.\.'"),
     "net-is-a-list.npz": (described(net=[]), "there is no network"),
     "classes-3.npz": (described(classes=["0", "1", "2"]), "does not fit"),
+    "shape-of-terabytes.npz": (described(input_shape=[1, 28, 10**12]), "it holds 0 weights, expected"),
+    "shape-of-2-to-200.npz": (
+        described(input_shape=[2**100, 2**100, 28]),
+        "28 pixels are too small|expected|too large",
+    ),
+    "shape-negative.npz": (described(input_shape=[1, -28, 28]), "must not have negative sizes"),
+    "classes-100000.npz": (described(classes=["0"] * 100_000), "it holds 0 weights, expected"),
     "shape-1e400.npz": (described(input_shape=[1e400]), "damaged"),
     "scale-nan.npz": (described(scale=float("nan")), "damaged"),
     "scale-of-many-digits.npz": (described(scale="9" * 100_000), "damaged"),
@@ -328,6 +362,8 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, f
 def test_one_clear_error_soon_and_within_little_memory(outcomes: dict[str, tuple[str, float]], name: str) -> None:
     if name.endswith(".safetensors"):
         pytest.importorskip("safetensors", reason="safetensors is not installed")
+    if name.endswith(".png"):
+        pytest.importorskip("PIL", reason="pillow is not installed")
     outcome, seconds = outcomes[name]
     expected = CASES[name][1]
     assert seconds < SECONDS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import warnings
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastconv._untrusted import shown
 from fastconv.data.errors import DataError
 from fastconv.data.idx import PathLike
 
@@ -51,8 +53,11 @@ def read_image(path: PathLike) -> NDArray[np.uint8]:
             "image files are read by pillow, which is not installed (pip install 'fastconv[train]')"
         ) from None
     path = Path(path)
-    with open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
+    with open(path, "rb", opener=_open_without_waiting) as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise DataError(f"{path}: is not a regular file")
+        size = status.st_size
         if size == 0:
             raise DataError(f"{path}: the file is empty")
         if size > MOST_BYTES:
@@ -80,8 +85,12 @@ def read_image(path: PathLike) -> NDArray[np.uint8]:
         except MemoryError:
             raise
         except Exception as error:  # decoders raise nearly anything on damaged files
-            text = " ".join(str(error).split()) or type(error).__name__
-            raise DataError(f"{path}: the image is damaged ({text:.100})") from None
+            text = shown(error, 100) or type(error).__name__
+            raise DataError(f"{path}: the image is damaged ({text})") from None
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
 
 
 def _eight_bits(image: Any, pillow: Any) -> Any:
