@@ -248,8 +248,9 @@ WRONG_USAGE = [
     ["train", "--threads", "1025"],
     ["train", "--epoch", "1"],
     ["train", "extra"],
-    ["evaluate"],
     ["evaluate", "a", "b"],
+    ["show", "--what", "nothing"],
+    ["compare", "--ann-epochs", "0"],
     ["info", "--net", "cnn"],
 ]
 

@@ -163,6 +163,20 @@ def test_filters_of_any_network(matplotlib, channels):
         plots.filters(nn.Sequential(nn.ReLU()))
 
 
+@pytest.mark.parametrize("net", models.names())
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 24, 40)])
+def test_pictures_of_every_network(matplotlib, tmp_path, net, shape):
+    model = models.build(net, 0, input_shape=shape, classes=3).eval()
+    plots.save(plots.filters(model, shape), tmp_path / "filters.png", dpi=20)
+    x = np.random.default_rng(0).random((1, *shape), np.float32)
+    figure = plots.features(model, x, np.array([0.2, 0.7, 0.1]), ["one", "two", "three"])
+    plots.save(figure, tmp_path / "features.png", dpi=20)
+    maps = sum(layer(np.zeros((1, *shape), np.float32)).ndim == 4 for layer in model[:1] if net != "ann")
+    assert len(figure.axes) >= 2 + maps
+    empty = plots.features(model, np.zeros_like(x), np.full(3, 1 / 3), ["a", "b", "c"])  # nothing to see anywhere
+    plots.save(empty, tmp_path / "empty.png", dpi=20)
+
+
 def test_confusion(matplotlib):
     axes = plots.confusion(np.array([0, 0, 1, 2]), np.array([0, 1, 1, 2]), ["a", "b", "c"]).axes[0]
     assert sorted((text.get_position(), text.get_text()) for text in axes.texts) == [

@@ -23,7 +23,7 @@ from fastconv import _kernels, data, models
 from fastconv.checkpoint import load_checkpoint
 from fastconv.data.splits import DIGITS_SIZE
 
-SETTINGS = ("net", "data", "train_size", "epochs", "batch_size", "lr", "optimizer", "seed")
+SETTINGS = ("net", "data", "train_size", "epochs", "batch_size", "lr", "optimizer", "seed", "augment")
 FOLDER = "folder"  # what a checkpoint says in place of a folder's path, which is not to come from a file
 RECIPE = ("epochs", "batch_size", "lr", "train_size", "seed")  # those that replace the recipe's
 
@@ -48,6 +48,7 @@ def describe(
             "lr": chosen.lr,
             "optimizer": args.optimizer or chosen.optimizer,
             "seed": chosen.seed,
+            "augment": bool(args.augment),
         },
         "recipe": asdict(chosen),
         "data": _digest(images),
@@ -104,9 +105,9 @@ def read(path: Path, args: argparse.Namespace) -> dict[str, Any] | None:
             setattr(args, name, settings[name])
         elif given != settings[name]:
             option = "--" + name.replace("_", "-")
-            different.append(
-                f"{option} is {'not given' if settings[name] is None else settings[name]} there, not {given}"
-            )
+            there = settings[name]
+            there = "not given" if there is None or there is False else there
+            different.append(f"{option} is {there} there, not {given}")
     if different:
         raise ValueError(f"{path} is of another run: {'; '.join(different)}; leave these out to go on with it")
     return found
@@ -115,7 +116,8 @@ def read(path: Path, args: argparse.Namespace) -> dict[str, Any] | None:
 def _settings(path: Path, found: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that a checkpoint gives, once they are known to be ones that a command could give."""
     try:
-        settings = {name: found["run"]["settings"][name] for name in SETTINGS}
+        saved = {"augment": False} | found["run"]["settings"]  # which older checkpoints do not mention
+        settings = {name: saved[name] for name in SETTINGS}
         checks = {
             "net": settings["net"] in models.names(),
             "data": settings["data"] in (*data.NAMES[1:], FOLDER),
@@ -125,6 +127,7 @@ def _settings(path: Path, found: Mapping[str, Any]) -> dict[str, Any]:
             "lr": isinstance(settings["lr"], float) and math.isfinite(settings["lr"]) and settings["lr"] > 0,
             "optimizer": settings["optimizer"] in models.OPTIMIZERS,
             "seed": isinstance(settings["seed"], int) and settings["seed"] >= 0,
+            "augment": isinstance(settings["augment"], bool),
         }
     except (KeyError, TypeError, AttributeError):
         raise ValueError(f"{path}: it is no checkpoint of fastconv train") from None

@@ -57,6 +57,12 @@ def add(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "--train-size", type=arguments.positive_int, metavar="N", help="train on the first N images only"
     )
+    parser.add_argument(
+        "--augment",
+        action="store_const",
+        const=True,
+        help="move, turn, scale and bend each image a little, each time otherwise",
+    )
     parser.add_argument("--epochs", type=arguments.positive_int, metavar="N", help="times to go through the data")
     parser.add_argument("--batch-size", type=arguments.positive_int, metavar="N", help="images in a step")
     parser.add_argument("--lr", type=arguments.learning_rate, metavar="X", help="learning rate")
@@ -138,16 +144,24 @@ class _Run:
         args, recipe, model, splits = self.args, self.recipe, self.model, self.splits
         images = splits.train if recipe.train_size is None else splits.train[: recipe.train_size]
         train = data.Loader(
-            images, recipe.batch_size, recipe.shuffle, self.order_rng, scale=recipe.scale, offset=recipe.offset
+            images,
+            recipe.batch_size,
+            recipe.shuffle,
+            self.order_rng,
+            scale=recipe.scale,
+            offset=recipe.offset,
+            augment=data.Augment(rng=np.random.default_rng(self.augment_seed)) if args.augment else None,
+            prefetch=bool(args.augment),
         )
         test = self._loader(splits.test)
         optimizer = recipe.make_optimizer(model.parameters(), args.optimizer)
         schedule = recipe.make_schedule(optimizer, len(train) * recipe.epochs)
         trainer = Trainer(model, optimizer, recipe.make_loss(), schedule=schedule, progress=not args.quiet)
         if not args.quiet:
+            changed = "augmented, " if args.augment else ""
             print(
                 f"{args.net} ({sum(p.size for p in model.parameters()):,} parameters) on {count(len(images))} of "
-                f"{splits.name}, {count(recipe.epochs, 'epoch')}, batches of {recipe.batch_size}, "
+                f"{splits.name}, {count(recipe.epochs, 'epoch')}, {changed}batches of {recipe.batch_size}, "
                 f"{count(fastconv.get_num_threads(), 'thread')}"
             )
         checkpoint = self._checkpoint(trainer, splits, images) if self.checkpoint is not None else None

@@ -1,5 +1,6 @@
 """Data sets and the loader that makes batches of them."""
 
+from fastconv.data.augmentation import Augment
 from fastconv.data.cifar import load_cifar10
 from fastconv.data.datasets import ArrayDataset
 from fastconv.data.digits import digits
@@ -13,6 +14,7 @@ from fastconv.data.splits import NAMES, Splits, load
 __all__ = [
     "NAMES",
     "ArrayDataset",
+    "Augment",
     "DataError",
     "DatasetNotFoundError",
     "DownloadError",
