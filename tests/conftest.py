@@ -1,7 +1,7 @@
 """Fixtures that every op's tests run over: each instruction set of this machine, 1 and 2 threads, both dtypes.
 
 An instruction set that the machine lacks shows as skipped, with the reason.  Hypothesis: HYPOTHESIS_PROFILE is `ci`
-(the same examples on every run; the default where CI is set), `dev` (the default elsewhere) or `thorough`.
+(the same examples on every run; the default where CI is set), `dev` (the default elsewhere), `sanitizer` (few examples: the core is slow then) or `thorough`.
 """
 
 import os
@@ -19,6 +19,7 @@ from fastconv import _kernels
 COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]}
 settings.register_profile("dev", max_examples=25, **COMMON)
 settings.register_profile("ci", max_examples=25, derandomize=True, print_blob=True, **COMMON)
+settings.register_profile("sanitizer", max_examples=5, derandomize=True, **COMMON)
 settings.register_profile("thorough", max_examples=400, **COMMON)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev"))
 

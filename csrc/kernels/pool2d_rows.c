@@ -6,7 +6,7 @@
 /* Blocks of columns of y. */
 typedef struct {
     ptrdiff_t start[FC(POOL_KEPT)]; /* first column; the last block may overlap the one before */
-    char inside[FC(POOL_KEPT)];     /* vectors read nothing outside the row */
+    _Bool inside[FC(POOL_KEPT)];    /* vectors read nothing outside the row */
     vec columns[FC(POOL_KEPT)];     /* of an average: elements that count */
     ivec code[FC(POOL_KEPT)];       /* of a maximum: code of the first tap inside x */
 } FC(pool_strip);

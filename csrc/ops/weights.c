@@ -14,7 +14,7 @@ typedef struct {
     const ptrdiff_t *order; /* swapped: where each tap goes */
 } FC(weights);
 
-static size_t FC(weight_slice_size)(const FC(blocks) *b) { return (size_t)(WEIGHT_SLICE * 9 * b->width); }
+static size_t FC(weight_slice_size)(const FC(blocks) *b) { return (size_t)WEIGHT_SLICE * 9 * (size_t)b->width; }
 
 /* Output channels k .. k + width - 1 (zeros past K) and input channels c .. c + n - 1 -> to [c][t][width] */
 static void FC(weight_slice)(const FC(weights) *w, ptrdiff_t g, ptrdiff_t k, int width, ptrdiff_t c, ptrdiff_t n, real *to) {

@@ -148,12 +148,12 @@ FC_INLINE void to_bytes_f64(uint8_t *p, ivec_f64 v) {
 }
 #else
 FC_INLINE ivec_f32 from_bytes_f32(const uint8_t *p) {
-    ivec_f32 v;
+    ivec_f32 v = {0};
     for (int i = 0; i < FC_LANES_f32; i++) v[i] = p[i];
     return v;
 }
 FC_INLINE ivec_f64 from_bytes_f64(const uint8_t *p) {
-    ivec_f64 v;
+    ivec_f64 v = {0};
     for (int i = 0; i < FC_LANES_f64; i++) v[i] = p[i];
     return v;
 }
