@@ -112,10 +112,12 @@ def child(code: str, *arguments: object, folder: Path) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("reader", ["idx", "npz", "safetensors", "model", "checkpoint"])
+@pytest.mark.parametrize("reader", ["idx", "npz", "safetensors", "model", "checkpoint", "images"])
 def test_mutated_files_are_read_or_refused(tmp_path: Path, reader: str) -> None:
     if reader == "safetensors":
         pytest.importorskip("safetensors", reason="safetensors is not installed")
+    if reader == "images":
+        pytest.importorskip("PIL", reason="pillow is not installed")
     assert child(MUTATE, FUZZ, f"fuzz_{reader}", INPUTS, folder=tmp_path) == f"{INPUTS}\n"
 
 
