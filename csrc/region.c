@@ -14,7 +14,7 @@
 #define _GNU_SOURCE
 #endif
 #if defined(_OPENMP) && defined(__GNUC__) && !defined(__clang__)
-#include <omp.h>
+#include "ops/parallel.h"
 #ifdef __linux__
 #include <sched.h>
 #include <unistd.h>
@@ -45,7 +45,9 @@ static void move_from(size_t cpu, int threads) {
 static void work_elsewhere(void *p) {
     const region *r = p;
     if (r->cpu >= 0 && r->cpu < CPU_SETSIZE && sched_getcpu() == r->cpu) move_from((size_t)r->cpu, r->threads);
+    const fc_mode mode = fc_mode_plain(); /* another library may have left this thread in its own */
     r->work(r->data);
+    fc_mode_leave(mode);
 }
 #endif
 

@@ -116,7 +116,18 @@ __all__ = [
     "unfold_backward",
 ]
 
-_SUBMODULES = ("checkpoint", "data", "models", "nn", "optim", "reference", "schedules", "serialization", "training")
+_SUBMODULES = (
+    "checkpoint",
+    "data",
+    "models",
+    "nn",
+    "optim",
+    "plots",
+    "reference",
+    "schedules",
+    "serialization",
+    "training",
+)
 
 
 def __getattr__(name: str) -> Any:

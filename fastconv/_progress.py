@@ -18,8 +18,8 @@ LINE_INTERVAL = 1.0  # seconds between the lines of two epochs
 class Silent:
     """No progress at all; the others have the same methods."""
 
-    def step(self, images: int, loss: float) -> None:
-        """A batch has been trained on."""
+    def step(self, images: int, loss: float, right: int) -> None:
+        """A batch has been trained on; `loss` is its mean, `right` how many of its images were right."""
 
     def epoch(self, entry: dict[str, Any], last: bool) -> None:
         """An epoch is over; `entry` is its line in the history."""
@@ -47,6 +47,32 @@ class Lines(Silent):
         self._stream.flush()
 
 
+class Running:
+    """Loss and accuracy as they are now: means in which what was `FADES` steps ago counts a third."""
+
+    FADES = 50
+
+    def __init__(self) -> None:
+        self._steps = 0
+        self._loss = self._share = 0.0
+
+    def add(self, images: int, loss: float, right: int) -> None:
+        self._steps += 1
+        weight = 1 / min(self._steps, self.FADES)
+        self._loss += weight * (loss - self._loss)
+        self._share += weight * (right / max(images, 1) - self._share)
+
+    def __str__(self) -> str:
+        return f"  loss {self._loss:.4f}  accuracy {self._share:.1%}" if self._steps else ""
+
+
+def short_time(seconds: float) -> str:
+    """1:23, or 1:02:03."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
 class Rewritten(Lines):
     """A line on a terminal that is written over."""
 
@@ -55,16 +81,21 @@ class Rewritten(Lines):
         self._images = images
         self._done = self._before = done
         self._next_update = self._begin = time.monotonic()
+        self._running = Running()
 
-    def step(self, images: int, loss: float) -> None:
+    def step(self, images: int, loss: float, right: int) -> None:
         self._done += images
+        self._running.add(images, loss, right)
         now = time.monotonic()
         if now < self._next_update:
             return
         self._next_update = now + BAR_INTERVAL
-        share = f"{100 * self._done / self._images:3.0f} %" if self._images else f"{self._done} images"
         rate = (self._done - self._before) / max(now - self._begin, 1e-9)
-        self._stream.write(f"\r\x1b[K{share}  loss {loss:.4f}  {rate:,.0f} images/s")
+        share, left = f"{self._done} images", ""
+        if self._images:
+            share = f"{100 * self._done / self._images:3.0f} %"
+            left = f"  {short_time((self._images - self._done) / max(rate, 1e-9))} left"
+        self._stream.write(f"\r\x1b[K{share}{self._running}  {rate:,.0f} images/s{left}")
         self._stream.flush()
 
     def _write(self, line: str) -> None:
@@ -76,24 +107,44 @@ class Rewritten(Lines):
 
 
 class Bar(Lines):
-    """tqdm's bar over the whole run."""
+    """tqdm's bar over the whole run, with loss, accuracy, images a second and the time that is left."""
 
-    def __init__(self, epochs: int, images: int | None, done: int, stream: TextIO, tqdm: Any) -> None:
+    FORMAT = "{desc}  {percentage:3.0f} %|{bar}| {rate_fmt}  {remaining} left"
+
+    def __init__(self, epochs: int, images: int | None, done: int, epoch: int, stream: TextIO, tqdm: Any) -> None:
         super().__init__(epochs, stream)
+        self._epoch = epoch
+        self._running = Running()
         self._bar = tqdm(
-            total=images, initial=done, unit="img", unit_scale=True, dynamic_ncols=True, leave=False, file=stream
+            total=images,
+            initial=done,
+            unit=" images",
+            unit_scale=True,
+            dynamic_ncols=True,
+            leave=False,
+            file=stream,
+            desc=self._description(),
+            bar_format=self.FORMAT if images else None,
         )
         self._done = 0
         self._next_update = 0.0
 
-    def step(self, images: int, loss: float) -> None:
+    def _description(self) -> str:
+        return f"epoch {min(self._epoch, self._epochs)}/{self._epochs}{self._running}"
+
+    def step(self, images: int, loss: float, right: int) -> None:
         self._done += images
+        self._running.add(images, loss, right)
         now = time.monotonic()
         if now >= self._next_update:
             self._next_update = now + BAR_INTERVAL
-            self._bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
+            self._bar.set_description_str(self._description(), refresh=False)
             self._bar.update(self._done)
             self._done = 0
+
+    def epoch(self, entry: dict[str, Any], last: bool) -> None:
+        super().epoch(entry, last)
+        self._epoch = int(entry["epoch"]) + 1
 
     def _write(self, line: str) -> None:
         self._bar.write(line, file=self._stream)
@@ -111,11 +162,11 @@ def describe(entry: dict[str, Any], epochs: int) -> str:
     return f"{text}  {entry['train_seconds']:.1f} s"
 
 
-def make(show: bool, epochs: int, images: int | None, done: int = 0) -> Silent:
+def make(show: bool, epochs: int, images: int | None, done: int = 0, epoch: int = 1) -> Silent:
     """The progress that suits where stderr goes.
 
     `images` is how many the whole run goes through, if known, and `done` how many of them it went through before it was
-    resumed; `epochs` is the number of the last epoch.
+    resumed; `epochs` is the number of the last epoch, `epoch` that of the one that comes now.
     """
     stream = sys.stderr
     if not show or stream is None:
@@ -126,4 +177,4 @@ def make(show: bool, epochs: int, images: int | None, done: int = 0) -> Silent:
         tqdm = importlib.import_module("tqdm").tqdm
     except ImportError:
         return Rewritten(epochs, images, done, stream)
-    return Bar(epochs, images, done, stream, tqdm)
+    return Bar(epochs, images, done, epoch, stream, tqdm)

@@ -1013,11 +1013,14 @@ def _target(
     ignored: int,
     or_else: str,
 ) -> Array:
-    """Class numbers as a contiguous int64 array of the losses' shape, each of them a class or ignore_index."""
+    """Class numbers as a contiguous int64 array of the losses' shape, each of them a class or ignore_index.
+
+    Always a copy, as C does not check again: another thread may write to the caller's array during the call.
+    """
     if type(target) is ndarray and target.dtype is I64 and target.shape == shape:  # the usual case, quickly
-        array = target
+        array = target.copy()
     elif isinstance(target, ndarray):
-        array = _plain(op, "target", target, "class numbers")
+        array = _plain(op, "target", target, "class numbers").copy()
         if array.dtype.kind not in "iu":
             raise TypeError(f"{op}: target must hold class numbers of an integer dtype{or_else}, got {describe(array)}")
         if array.shape != shape:

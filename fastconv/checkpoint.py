@@ -29,6 +29,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from fastconv import _validation as check
+from fastconv._untrusted import shown
 from fastconv.nn import Module
 from fastconv.serialization import METADATA, PathLike, atomic_write, read_npz
 
@@ -100,17 +101,21 @@ def load_checkpoint(path: PathLike) -> dict[str, Any]:
             version = _check_digest(raw)
             if version != VERSION:
                 raise _OtherVersion(f"{name}: a checkpoint of version {version}; this fastconv reads version {VERSION}")
-            arrays, skeleton = read_npz(raw, _accept, MOST_METADATA)
-            used: set[str] = set()
-            state = _decode(json.loads(skeleton.decode()), arrays, used)
-            if not isinstance(state, dict) or used != set(arrays):
-                raise ValueError("its arrays are not those that it lists")
-            return state
+            return _state(raw)
         except (OSError, MemoryError, _OtherVersion):
             raise
         except Exception as error:  # a file that was made to harm brings out every kind in zipfile, json and numpy
-            why = " ".join(str(error).split())
-            raise ValueError(f"{name}: the file is damaged, or no checkpoint of fastconv ({why:.200})") from None
+            raise ValueError(f"{name}: the file is damaged, or no checkpoint of fastconv ({shown(error)})") from None
+
+
+def _state(raw: IO[bytes]) -> dict[str, Any]:
+    """The tree that a file holds, whoever wrote it; ValueError or RecursionError where it holds none."""
+    arrays, skeleton = read_npz(raw, _accept, MOST_METADATA)
+    used: set[str] = set()
+    state = _decode(json.loads(skeleton.decode()), arrays, used)
+    if not isinstance(state, dict) or used != set(arrays):
+        raise ValueError("its arrays are not those that it lists")
+    return state
 
 
 class _OtherVersion(ValueError):

@@ -9,7 +9,9 @@
 | cnn | Conv(1,32,3,p1) ReLU MaxPool2 Conv(32,64,3,p1) ReLU MaxPool2 Dropout(.25) Linear(3136,128) ReLU Linear(128,10) | 421,642 |
 | fast | Conv(1,24,5) MaxPool2 ReLU Conv(24,32,3) MaxPool2 ReLU Linear(800,256) ReLU Linear(256,10) | 215,194 |
 
-All take images of shape (N, 1, 28, 28) to scores of shape (N, 10).
+All take images of shape (N, 1, 28, 28) to scores of shape (N, 10), which is what the table shows.  Images of another
+size, with other channels, or of more classes change the first and the last layer, and the linear one behind the
+convolutions.
 """  # noqa: E501 (a table)
 
 from __future__ import annotations
@@ -21,12 +23,23 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
+from fastconv import _validation as check
 from fastconv import nn, optim, schedules
 from fastconv._validation import ShapeError
 from fastconv.nn.init import Init
 from fastconv.nn.module import Array
 
-__all__ = ["CLASSES", "INPUT_SHAPE", "OPTIMIZERS", "Recipe", "build", "names", "recipe", "resnet_small"]
+__all__ = [
+    "CLASSES",
+    "INPUT_SHAPE",
+    "OPTIMIZERS",
+    "Recipe",
+    "build",
+    "names",
+    "parameter_count",
+    "recipe",
+    "resnet_small",
+]
 
 INPUT_SHAPE = (1, 28, 28)
 CLASSES = 10
@@ -113,11 +126,28 @@ class _Network(NamedTuple):
 
 
 class _Maker:
-    """Makes layers of one dtype, whose weights come from one generator; each dropout has a generator of its own."""
+    """Makes layers of one dtype, whose weights come from one generator; each dropout has a generator of its own.
 
-    def __init__(self, rng: np.random.Generator, dtype: DTypeLike) -> None:
+    channels, height, width : of the images
+    classes : number of scores
+    """
+
+    def __init__(
+        self, rng: np.random.Generator, dtype: DTypeLike, input_shape: tuple[int, int, int], classes: int
+    ) -> None:
         self._rng = rng
         self._dtype = dtype
+        self.channels, self.height, self.width = input_shape
+        self.classes = classes
+
+    def left(self, *shrinks: tuple[int, int]) -> int:
+        """Pixels that are left after steps that each take away some rows and columns, and then divide by a number."""
+        height, width = self.height, self.width
+        for less, divisor in shrinks:
+            height, width = (height - less) // divisor, (width - less) // divisor
+        if height < 1 or width < 1:
+            raise ShapeError(f"images of {self.height} x {self.width} pixels are too small for this network")
+        return height * width
 
     def conv(self, inputs: int, outputs: int, size: int, padding: int = 0, init: Init = "default") -> nn.Module:
         return nn.Conv2d(inputs, outputs, size, padding=padding, init=init, dtype=self._dtype, rng=self._rng)
@@ -132,37 +162,56 @@ class _Maker:
         return nn.Dropout2d(p, rng=self._rng.spawn(1)[0])
 
 
+class _Counter(_Maker):
+    """Counts the numbers in the parameters of layers instead of making them."""
+
+    count = 0
+
+    def conv(self, inputs: int, outputs: int, size: int, padding: int = 0, init: Init = "default") -> nn.Module:
+        self.count += (inputs * size * size + 1) * outputs
+        return nn.ReLU()
+
+    def linear(self, inputs: int, outputs: int, bias: bool = True, init: Init = "default") -> nn.Module:
+        self.count += (inputs + bias) * outputs
+        return nn.ReLU()
+
+
 def _ann(make: _Maker) -> list[nn.Module]:
     return [
         nn.Flatten(),
-        make.linear(784, 40, bias=False, init=0.1),
+        make.linear(make.channels * make.left(), 40, bias=False, init=0.1),
         _PassThroughReLU(),
-        make.linear(40, 10, bias=False, init=0.1),
+        make.linear(40, make.classes, bias=False, init=0.1),
     ]
 
 
 def _scratch(make: _Maker) -> list[nn.Module]:
-    return [make.conv(1, 8, 3), nn.MaxPool2d(2), nn.Flatten(), make.linear(1352, 10)]
+    return [
+        make.conv(make.channels, 8, 3),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        make.linear(8 * make.left((2, 2)), make.classes),
+    ]
 
 
 def _keras(make: _Maker) -> list[nn.Module]:
     return [
-        make.conv(1, 32, 3, init="glorot"),
+        make.conv(make.channels, 32, 3, init="glorot"),
         nn.ReLU(),
         nn.MaxPool2d(2),
         make.conv(32, 64, 3, init="glorot"),
         nn.ReLU(),
         nn.MaxPool2d(2),
         nn.Flatten(),
-        make.linear(1600, 128, init="glorot"),
+        make.linear(64 * make.left((2, 2), (2, 2)), 128, init="glorot"),
         nn.ReLU(),
-        make.linear(128, 10, init="glorot"),
+        make.linear(128, make.classes, init="glorot"),
     ]
 
 
 def _dropout(make: _Maker) -> list[nn.Module]:
     return [
-        make.conv(1, 10, 5),
+        make.conv(make.channels, 10, 5),
         nn.MaxPool2d(2),
         nn.ReLU(),
         make.conv(10, 20, 5),
@@ -170,17 +219,17 @@ def _dropout(make: _Maker) -> list[nn.Module]:
         nn.MaxPool2d(2),
         nn.ReLU(),
         nn.Flatten(),
-        make.linear(320, 50),
+        make.linear(20 * make.left((4, 2), (4, 2)), 50),
         nn.ReLU(),
         make.dropout(0.5),
-        make.linear(50, 10),
+        make.linear(50, make.classes),
     ]
 
 
 def _cnn(make: _Maker) -> list[nn.Module]:
     # Weights and schedule were chosen by training on 50,000 of MNIST's training images and testing on the other 10,000.
     return [
-        make.conv(1, 32, 3, padding=1, init="kaiming"),
+        make.conv(make.channels, 32, 3, padding=1, init="kaiming"),
         nn.ReLU(),
         nn.MaxPool2d(2),
         make.conv(32, 64, 3, padding=1, init="kaiming"),
@@ -188,24 +237,24 @@ def _cnn(make: _Maker) -> list[nn.Module]:
         nn.MaxPool2d(2),
         make.dropout(0.25),
         nn.Flatten(),
-        make.linear(3136, 128, init="kaiming"),
+        make.linear(64 * make.left((0, 2), (0, 2)), 128, init="kaiming"),
         nn.ReLU(),
-        make.linear(128, 10, init="kaiming"),
+        make.linear(128, make.classes, init="kaiming"),
     ]
 
 
 def _fast(make: _Maker) -> list[nn.Module]:
     return [
-        make.conv(1, 24, 5),
+        make.conv(make.channels, 24, 5),
         nn.MaxPool2d(2),
         nn.ReLU(),
         make.conv(24, 32, 3),
         nn.MaxPool2d(2),
         nn.ReLU(),
         nn.Flatten(),
-        make.linear(800, 256),
+        make.linear(32 * make.left((4, 2), (2, 2)), 256),
         nn.ReLU(),
-        make.linear(256, 10),
+        make.linear(256, make.classes),
     ]
 
 
@@ -250,7 +299,13 @@ def names() -> tuple[str, ...]:
     return tuple(_NETWORKS)
 
 
-def build(name: str, rng: np.random.Generator | int | None = None, dtype: DTypeLike = np.float32) -> nn.Sequential:
+def build(
+    name: str,
+    rng: np.random.Generator | int | None = None,
+    dtype: DTypeLike = np.float32,
+    input_shape: tuple[int, ...] = INPUT_SHAPE,
+    classes: int = CLASSES,
+) -> nn.Sequential:
     """Make a network, with fresh weights.
 
     Parameters
@@ -260,19 +315,54 @@ def build(name: str, rng: np.random.Generator | int | None = None, dtype: DTypeL
     rng : numpy.random.Generator, seed, or None
         Draws the initial weights; each dropout layer gets a generator that is spawned from it.
     dtype : float32 or float64
+    input_shape : (C, H, W)
+        Of an image.
+    classes : int
+        Number of scores.
 
     Returns
     -------
     model : Sequential, in training mode
-        x (N, 1, 28, 28) -> y (N, 10)
+        x (N, C, H, W) -> y (N, classes)
 
     Raises
     ------
     ValueError
         If there is no network of that name.
+    ShapeError
+        If the images are too small for it, or an extent is less than 1.
+
+    Examples
+    --------
+    >>> from fastconv import models
+    >>> models.build("cnn", rng=0, input_shape=(3, 32, 32), classes=100)[8]
+    Linear(in_features=4096, out_features=128, bias=True)
     """
-    layers = _network(name).layers(_Maker(np.random.default_rng(rng), dtype))
-    return nn.Sequential(*layers)
+    shape, classes = _sizes(input_shape, classes)
+    return nn.Sequential(*_network(name).layers(_Maker(np.random.default_rng(rng), dtype, shape, classes)))
+
+
+def parameter_count(name: str, input_shape: tuple[int, ...] = INPUT_SHAPE, classes: int = CLASSES) -> int:
+    """How many numbers the parameters of `build` would hold, without making them; errors as there.
+
+    Examples
+    --------
+    >>> from fastconv import models
+    >>> models.parameter_count("cnn")
+    421642
+    """
+    shape, classes = _sizes(input_shape, classes)
+    counter = _Counter(np.random.default_rng(0), np.float32, shape, classes)
+    _network(name).layers(counter)
+    return counter.count
+
+
+def _sizes(input_shape: tuple[int, ...], classes: int) -> tuple[tuple[int, int, int], int]:
+    channels, height, width = check.shape_tuple("build", "input_shape", input_shape, (3,))
+    classes = check.integer("build", "classes", classes)
+    if min(channels, height, width, classes) < 1:
+        raise ShapeError(f"build: images and classes must be at least 1, got {tuple(input_shape)} and {classes}")
+    return (channels, height, width), classes
 
 
 def resnet_small(

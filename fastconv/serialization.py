@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import contextlib
-import io
+import errno
 import json
 import os
 import re
@@ -18,14 +18,22 @@ import secrets
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from math import prod
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
 import numpy as np
-from numpy.lib import format as npy
 
 from fastconv import models, nn
+from fastconv._untrusted import (
+    MOST_BYTES,
+    MOST_DIRECTORY,
+    Bounded,
+    npy_array,
+    open_file,
+    read_safetensors,
+    shown,
+    size_of,
+)
 from fastconv.nn.module import Array
 
 try:
@@ -47,6 +55,7 @@ PathLike: TypeAlias = str | os.PathLike[str]
 
 METADATA = "__metadata__"  # the entry of an .npz file that holds the dict, as JSON in bytes
 MOST_METADATA = 1_000_000  # bytes
+SMALL = 1_000_000  # a network of so many weights is made before it is known whether those of a file fit it
 
 
 # -- atomic writing ----------------------------------------------------------------------------------------------------
@@ -166,7 +175,7 @@ def save_weights(path: PathLike, state: Mapping[str, Array], metadata: Mapping[s
     ------
     ValueError
         If the path ends otherwise, a name is one that the format cannot hold, or an array is not of float32, float64 or
-        int64, which `load_weights` would refuse.
+        int64 or all together are too large, which `load_weights` would refuse.
     ImportError
         For .safetensors where that package is not installed.
     OSError
@@ -175,6 +184,8 @@ def save_weights(path: PathLike, state: Mapping[str, Array], metadata: Mapping[s
     arrays = {name: np.asarray(array, order="C") for name, array in state.items()}
     _check_dtypes(path, arrays)
     text = dict(metadata or {})
+    if (size := sum(array.nbytes for array in arrays.values())) > MOST_BYTES - MOST_DIRECTORY:
+        raise ValueError(f"{os.fspath(path)}: {size} bytes of weights; no file of more than {MOST_BYTES} is read")
     if _suffix(path) == ".safetensors":
         data = _safetensors(path).numpy.save(arrays, metadata=text)
         atomic_write(path, lambda file: file.write(data))
@@ -230,25 +241,24 @@ def _safetensors(path: PathLike) -> Any:
 
 def _load_safetensors(path: PathLike) -> tuple[dict[str, Array], dict[str, str]]:
     safetensors = _safetensors(path)
-    with open(path, "rb"):  # for the system's own words if it is missing or not ours to read
-        pass
-    try:
-        with safetensors.safe_open(os.fspath(path), framework="np") as file:
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-            metadata = dict(file.metadata() or {})
-    except (safetensors.SafetensorError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"{os.fspath(path)}: the file is damaged, or no safetensors file ({error})") from None
-    _check_dtypes(path, state)
-    return state, metadata
+    with open_file(path) as raw:
+        try:
+            return read_safetensors(raw, safetensors.deserialize, _check_dtype)
+        except (safetensors.SafetensorError, ValueError) as error:
+            raise ValueError(
+                f"{os.fspath(path)}: the file is damaged, or no safetensors file of weights ({shown(error)})"
+            ) from None
 
 
 def _load_npz(path: PathLike) -> tuple[dict[str, Array], dict[str, str]]:
-    with open(path, "rb") as raw:
+    with open_file(path) as raw:
         try:
             state, text = read_npz(raw, _check_dtype)
             return state, _metadata(text) if text else {}
-        except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
-            raise ValueError(f"{os.fspath(path)}: the file is damaged, or no .npz file of weights ({error})") from None
+        except (ValueError, RecursionError) as error:
+            raise ValueError(
+                f"{os.fspath(path)}: the file is damaged, or no .npz file of weights ({shown(error)})"
+            ) from None
 
 
 def read_npz(
@@ -271,26 +281,45 @@ def read_npz(
 
     Raises
     ------
-    ValueError, zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError
+    ValueError
         If the file is not what it should be.
+    OSError, MemoryError
+        If it cannot be read.
     """
+    try:
+        return _read_npz(raw, accept, most_metadata)
+    except (ValueError, MemoryError):
+        raise
+    except OSError as error:
+        if error.errno not in (None, errno.EINVAL):  # zipfile seeks where a file tells it to
+            raise
+        raise ValueError(shown(error)) from None
+    except Exception as error:  # a file that was made to harm brings out every kind in zipfile
+        raise ValueError(shown(str(error) or type(error).__name__)) from None
+
+
+def _read_npz(
+    raw: IO[bytes], accept: Callable[[str, np.dtype[Any]], None], most_metadata: int
+) -> tuple[dict[str, Array], bytes]:
     state: dict[str, Array] = {}
-    metadata = b""
-    size = os.fstat(raw.fileno()).st_size
-    with zipfile.ZipFile(raw) as archive:
+    metadata: bytes | None = None
+    size = size_of(raw)
+    stream = Bounded(raw)
+    with zipfile.ZipFile(stream) as archive:
+        stream.most = None
         if sum(entry.file_size for entry in archive.infolist()) > size:  # entries may overlap: one by one is not enough
             raise ValueError("what it holds is longer than the file")
         for entry in archive.infolist():
             name = entry.filename.removesuffix(".npy")
-            if name in state:
-                raise ValueError(f"{name} is there twice")
+            if name in state or (name == METADATA and metadata is not None):
+                raise ValueError(f"{shown(name, 80)} is there twice")
             if name == METADATA:
                 if entry.file_size > most_metadata:
                     raise ValueError(f"{name} is too long")
                 metadata = _entry(archive, entry, name, _check_bytes).tobytes()
             else:
                 state[name] = _entry(archive, entry, name, accept)
-    return state, metadata
+    return state, metadata or b""
 
 
 def _entry(
@@ -298,20 +327,9 @@ def _entry(
 ) -> Array:
     """One array of an .npz file; what it announces is checked against the bytes that are there."""
     if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
-        raise ValueError(f"{name} is compressed; write it with numpy.savez, not numpy.savez_compressed")
+        raise ValueError(f"{shown(name, 80)} is compressed; write it with numpy.savez, not numpy.savez_compressed")
     with archive.open(entry) as member:
-        data = member.read()
-    stream = io.BytesIO(data)
-    version = npy.read_magic(stream)
-    if version not in ((1, 0), (2, 0)):
-        raise ValueError(f"{name} is of .npy version {version}")
-    read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-    shape, fortran, kind = read_header(stream)
-    accept(name, kind)
-    if any(extent < 0 for extent in shape) or prod(shape) * kind.itemsize != len(data) - stream.tell():
-        raise ValueError(f"{name} has another length than its shape {shape} says")
-    flat = np.frombuffer(data, kind, offset=stream.tell())
-    return flat.reshape(shape, order="F" if fortran else "C").astype(kind.newbyteorder("="), order="C")
+        return npy_array(member.read(), name, accept)
 
 
 def _metadata(text: bytes) -> dict[str, str]:
@@ -389,14 +407,23 @@ def load_model(path: PathLike) -> tuple[nn.Sequential, ModelInfo]:
     OSError, ImportError
         As `load_weights`.
     """
-    state, metadata = load_weights(path)
+    return model_of(os.fspath(path), *load_weights(path))
+
+
+def model_of(name: str, state: Mapping[str, Array], metadata: Mapping[str, str]) -> tuple[nn.Sequential, ModelInfo]:
+    """The model of a file from the arrays and metadata in it; a ValueError begins with the file's name."""
     try:
         info = _info(metadata)
         dtypes = {array.dtype for array in state.values() if array.dtype.kind == "f"}
-        model = models.build(info.net, rng=0, dtype=np.float64 if dtypes == {np.dtype(np.float64)} else np.float32)
+        count = sum(array.size for array in state.values() if array.dtype.kind == "f")
+        expected = models.parameter_count(info.net, info.input_shape, len(info.classes))
+        if expected > max(count, SMALL):  # before as much memory is taken as the file says
+            raise ValueError(f"it holds {count:,} weights, expected {expected:,} for the network {info.net!r:.60}")
+        dtype = np.float64 if dtypes == {np.dtype(np.float64)} else np.float32
+        model = models.build(info.net, 0, dtype, info.input_shape, len(info.classes))
         model.load_state_dict(state)
     except (ValueError, TypeError) as error:
-        raise ValueError(f"{os.fspath(path)}: {error}") from None
+        raise ValueError(f"{name}: {shown(error, 2000)}") from None
     return model.eval(), info
 
 
@@ -406,15 +433,15 @@ def _info(metadata: Mapping[str, str]) -> ModelInfo:
     try:
         found = json.loads(metadata["fastconv"])
         return ModelInfo(
-            net=str(found["net"]),
-            dataset=str(found["dataset"]),
+            net=shown(found["net"]),
+            dataset=shown(found["dataset"]),
             scale=_finite(found["scale"]),
             offset=_finite(found["offset"]),
             input_shape=tuple(int(extent) for extent in found["input_shape"]),
-            classes=tuple(str(name) for name in found["classes"]),
+            classes=tuple(shown(name) for name in found["classes"]),
         )
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
-        raise ValueError(f"what the file says of itself is damaged ({error!r:.200})") from None
+        raise ValueError(f"what the file says of itself is damaged ({shown(repr(error))})") from None
 
 
 def _finite(value: Any) -> float:

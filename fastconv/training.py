@@ -283,6 +283,7 @@ class Trainer:
             first + epochs,
             None if images is None else images * epochs,
             (images or 0) * fit.done + (fit.position.images if fit.position else 0),
+            first + fit.done + 1,
         )
         try:
             with fit.interrupts:
@@ -505,10 +506,18 @@ class Trainer:
 
     def _train_epoch(self, fit: _Fit, progress: _progress.Silent) -> _Position | None:
         """The sums of an epoch; None if it was stopped on the way."""
+        batches, position = _begin_or_go_on(fit)
+        try:
+            return self._steps(fit, batches, position, progress)
+        finally:  # a thread that prepares batches ends here, whatever holds on to this frame
+            getattr(batches, "close", _nothing)()
+
+    def _steps(
+        self, fit: _Fit, batches: Iterator[tuple[Array, Array]], position: _Position, progress: _progress.Silent
+    ) -> _Position | None:
         model, loss, optimizer, schedule = self.model, self.loss, self.optimizer, self.schedule
         callbacks = [c for c in self.callbacks if type(c).on_step_end is not Callback.on_step_end]
         checkpoint, interrupts = fit.checkpoint, fit.interrupts
-        batches, position = _begin_or_go_on(fit)
         begin = time.perf_counter() - position.seconds
         for x, y in batches:
             scores = model.forward(x)
@@ -524,9 +533,10 @@ class Trainer:
             position.step += 1
             position.images += count
             position.total += value * count
-            position.right += _right(scores, y)
+            right = _right(scores, y)
+            position.right += right
             position.seconds = time.perf_counter() - begin
-            progress.step(count, value)
+            progress.step(count, value, right)
             for callback in callbacks:
                 callback.on_step_end(self, value)
             if self.stop:
@@ -604,12 +614,18 @@ def _images(batches: object) -> int | None:
 # -- what a checkpoint knows of a fit ----------------------------------------------------------------------------------
 
 
+def _nothing() -> None:
+    """For iterators that need not be closed."""
+
+
 def _kind(batches: object) -> dict[str, Any]:
     """What must be the same of the batches for a run to go on with them."""
     if not isinstance(batches, Loader):
         return {"type": type(batches).__name__}
     names = ("batch_size", "shuffle", "scale", "offset", "drop_last")
     kind = {name: getattr(batches, name) for name in names}
+    if batches.augment is not None:
+        kind["augment"] = repr(batches.augment)
     return {"type": type(batches).__name__, "images": len(batches.dataset), "dtype": str(batches.dtype), **kind}
 
 

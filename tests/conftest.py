@@ -1,7 +1,8 @@
 """Fixtures that every op's tests run over: each instruction set of this machine, 1 and 2 threads, both dtypes.
 
 An instruction set that the machine lacks shows as skipped, with the reason.  Hypothesis: HYPOTHESIS_PROFILE is `ci`
-(the same examples on every run; the default where CI is set), `dev` (the default elsewhere), `sanitizer` (few examples: the core is slow then) or `thorough`.
+(the same examples on every run; the default where CI is set), `dev` (the default elsewhere), `sanitizer` (few examples:
+the core is slow then) or `thorough`.
 """
 
 import os

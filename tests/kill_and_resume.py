@@ -156,7 +156,8 @@ class Killer:
     def result(self, name: str) -> tuple[dict, list]:
         from fastconv import serialization
 
-        (path,) = (self.folder / f"{name}-models").glob("*.*")
+        files = (self.folder / f"{name}-models").glob("*.*")
+        (path,) = (path for path in files if path.suffix in (".npz", ".safetensors"))
         state = serialization.load_weights(path)[0]
         path.unlink()
         found = json.loads((self.folder / f"{name}.json").read_text())

@@ -323,11 +323,13 @@ bad("avg_pool2d_backward", G, SHAPE, 2, divisor_override=0, error=ShapeError, ma
 U = a(3, 4, 3, 3)  # in, out, height, width
 bad("conv_transpose2d", X.tolist(), U, error=TypeError, match=r"^conv_transpose2d: x must be .* got \[")
 bad("conv_transpose2d", X, None, error=TypeError, match=r"^conv_transpose2d: weight must be .* got None")
-bad("conv_transpose2d", X, U.astype(np.float64), error=TypeError, match=r"^conv_transpose2d: weight is float64 but x is")
+bad("conv_transpose2d", X, U.astype(np.float64), error=TypeError,
+    match=r"^conv_transpose2d: weight is float64 but x is")
 bad("conv_transpose2d", X, U, [1.0], error=TypeError, match=r"^conv_transpose2d: bias must be .* got \[1.0\]")
 bad("conv_transpose2d", X, U, stride=1.5, error=TypeError, match=r"^conv_transpose2d: stride must be .* got 1.5")
 bad("conv_transpose2d", X, U, padding="same", error=TypeError, match=r"^conv_transpose2d: padding must .* got 'same'")
-bad("conv_transpose2d", X, U, output_padding=None, error=TypeError, match=r"^conv_transpose2d: output_padding .*got None")
+bad("conv_transpose2d", X, U, output_padding=None, error=TypeError,
+    match=r"^conv_transpose2d: output_padding .*got None")
 bad("conv_transpose2d", X, U, groups=True, error=TypeError, match=r"^conv_transpose2d: groups must be .* got True")
 bad("conv_transpose2d", X, U, dilation="2", error=TypeError, match=r"^conv_transpose2d: dilation must be .* got '2'")
 bad("conv_transpose2d", a(5, 5), U, error=ShapeError, match=r"^conv_transpose2d: x must have shape .* \(5, 5\)")

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 from child import Rows
 
-from fastconv import ShapeError, data, nn, optim, schedules
+import fastconv
+from fastconv import ShapeError, data, models, nn, optim, schedules, serialization, training
+from fastconv.data import idx
 
 ROWS: list[tuple[str, type[Exception], str]] = []
 
@@ -64,6 +66,18 @@ def refused(error: type[Exception], *rows: tuple[str, str]) -> None:
 
 
 VAST = 10**6000
+# What the rows name beside the helpers above.
+MODULES = {
+    "fastconv": fastconv,
+    "data": data,
+    "idx": idx,
+    "models": models,
+    "nn": nn,
+    "optim": optim,
+    "schedules": schedules,
+    "serialization": serialization,
+    "training": training,
+}
 
 # -- layers: their arguments -------------------------------------------------------------------------------------------
 
@@ -551,7 +565,7 @@ def run_row(number: int) -> None:
     """In a child process: the call of a row, and what it must raise."""
     call, error, match = ROWS[number]
     with pytest.raises(error, match=match) as caught:
-        eval(call)
+        eval(call, {**globals(), **MODULES})
     assert type(caught.value) is error, type(caught.value)
     assert len(str(caught.value)) < 600
 

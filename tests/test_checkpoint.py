@@ -948,7 +948,7 @@ def run(*arguments, status=0):
 
 
 def weights(folder):
-    (path,) = folder.glob("*")
+    (path,) = (path for path in folder.glob("*") if path.suffix in (".npz", ".safetensors"))
     return serialization.load_weights(path)[0]
 
 

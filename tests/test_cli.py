@@ -12,7 +12,7 @@ import pytest
 import fastconv
 from fastconv import data, models, nn, serialization
 from fastconv.cli import main, train
-from fastconv.training import Callback, Trainer
+from fastconv.training import Callback, Trainer, evaluate
 
 SMALL = ["train", "--data", "digits", "--train-size", "300", "--net", "dropout", "--epochs", "1", "--batch-size", "50"]
 
@@ -30,7 +30,7 @@ def run(*arguments, status=0):
 
 
 def model_file(folder, name):
-    (path,) = folder.glob(f"{name}.*")
+    (path,) = (path for path in folder.glob(f"{name}.*") if path.suffix in (".npz", ".safetensors"))
     return path
 
 
@@ -77,7 +77,8 @@ def test_train(tmp_path, capsys):
     assert found["train_seconds"] == sum(epoch["train_seconds"] for epoch in found["epochs"])
     model, info = serialization.load_model(path)
     assert (info.net, info.dataset, info.scale, info.offset) == ("dropout", "digits", 1 / 255, 0)
-    evaluated = Trainer(model, None, nn.CrossEntropyLoss()).evaluate(data.digits(50, split="test"))
+    images = data.Loader(data.digits(50, split="test"), 50, shuffle=False)
+    evaluated = evaluate(model, nn.CrossEntropyLoss(), images)
     assert evaluated["accuracy"] == found["test_accuracy"]
 
 
@@ -90,6 +91,7 @@ def test_quiet_says_the_result_only(capsys):
         "test accuracy",
         "training time",
         "model",
+        "history",
     ]
 
 
@@ -246,8 +248,9 @@ WRONG_USAGE = [
     ["train", "--threads", "1025"],
     ["train", "--epoch", "1"],
     ["train", "extra"],
-    ["evaluate"],
     ["evaluate", "a", "b"],
+    ["show", "--what", "nothing"],
+    ["compare", "--ann-epochs", "0"],
     ["info", "--net", "cnn"],
 ]
 
@@ -290,8 +293,11 @@ def test_what_cannot_be_written_is_refused_at_once(tmp_path, capsys, no_training
 
 def test_writing_is_tried_without_a_trace(tmp_path):
     run(*SMALL, "--quiet", "--metrics", "m.json")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.json", "models"]
-    assert len(list((tmp_path / "models").iterdir())) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "m.json", "models"]
+    assert [path.name for path in (tmp_path / "cache").rglob("*.*")] == ["last-model.txt"]
+    assert sorted(path.name for path in (tmp_path / "models").iterdir()) == sorted(
+        [model_file(tmp_path / "models", "dropout-digits").name, "dropout-digits.history.json"]
+    )
 
 
 @pytest.mark.parametrize(

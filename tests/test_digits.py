@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastconv.data import ArrayDataset, digits
+from fastconv import models, nn, optim
+from fastconv.data import ArrayDataset, Loader, digits, find_mnist, load_mnist
 from fastconv.data.digits import BOX, CHUNK
 from fastconv.data.splines import SAMPLES, skeleton_table
 from fastconv.data.strokes import skeletons
+from fastconv.training import Trainer
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +113,20 @@ def test_digits_can_be_told_apart() -> None:
     x = test.images.reshape(len(test), -1) / 255
     guess = (x @ means.T - (means**2).sum(axis=1) / 2).argmax(axis=1)
     assert (guess == test.labels).mean() > 0.45
+
+
+def test_a_network_trained_on_digits_alone_reads_real_ones() -> None:
+    """A fiftieth of the work that gives 97.8 % (60,000 digits, 3 epochs) gives nine in ten of MNIST's test images."""
+    folder = find_mnist()
+    if folder is None:
+        pytest.skip("MNIST is not on this machine ($FASTCONV_DATA names its folder)")
+    _, test = load_mnist(folder, download=False)
+    rng = np.random.default_rng(0)
+    model = models.build("fast", rng)
+    optimizer = optim.Adam(model.parameters(), lr=0.002)
+    trainer = Trainer(model, optimizer, nn.CrossEntropyLoss(), progress=False)
+    trainer.fit(Loader(digits(4000), 64, rng=rng), 2)
+    assert trainer.evaluate(test[::5])["accuracy"] > 0.88
 
 
 def test_speed() -> None:

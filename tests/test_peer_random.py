@@ -393,7 +393,7 @@ def batch_norm(draw: Draw) -> None:
     y, *stats = ops.batch_norm(x, mean, var, weight, bias, training, momentum, eps, return_stats=True)
     used_mean, inv_std, new_mean, new_var = stats
     # Where the variance is small beside the mean, the difference x - mean cancels: the spread of x counts.
-    scale = float(np.finfo(draw.dtype).eps) * 400 * (1 + float(abs(x).max(initial=0)))
+    scale = float(np.finfo(draw.dtype).eps) * 40 * (1 + float(abs(x).max(initial=0)))
 
     def close(name, ours, right):
         right = array_of(right)

@@ -1,14 +1,14 @@
-"""The same bits: for any number of threads, on every run, for one image alone or in its batch, in any memory layout.
+"""The same bits on the layers of known networks: for any number of threads, on every run, for one image alone or in its
+batch, whatever else is in the batch, and in any memory layout.
 
-And nothing else changes: neither the caller's floating-point mode nor what other Python threads compute meanwhile.
+Every op and every algorithm, other processes and callers on several threads are in test_bits.py.
 """
 
-import concurrent.futures
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from strategies import LAYERS, LAYOUTS, LINEAR_LAYERS, POOL_LAYERS, ConvCase, LinearCase, PoolCase, lay_out, numbers
+from strategies import LAYERS, LAYOUTS, LINEAR_LAYERS, POOL_LAYERS, ConvCase, LinearCase, PoolCase, lay_out
 
 import fastconv
 from fastconv import ops
@@ -127,32 +127,6 @@ def test_linear(case, isa, dtype):
     for_any_threads(lambda: (ops.linear(x, weight, bias), *ops.linear_backward(grad_y, x, weight)))
 
 
-@pytest.mark.parametrize("shape", [(3, 5), (128, 10), (4001, 17), (700, 1000), (2, 200_000)], ids=str)
-def test_rows_and_elements(shape, isa, dtype):
-    rng = np.random.default_rng(1)
-    x, grad_y = numbers(rng, shape, dtype), numbers(rng, shape, dtype)
-    target = rng.integers(0, shape[1], shape[0])
-
-    def calls():
-        p, log_p = ops.softmax(x), ops.log_softmax(x)
-        dropped, mask = ops.dropout(x, 0.3, rng=np.random.default_rng(2), return_mask=True)
-        return (
-            p,
-            log_p,
-            ops.softmax_backward(grad_y, p),
-            ops.log_softmax_backward(grad_y, log_p),
-            *(ops.cross_entropy(x, target, reduction=reduction) for reduction in ("mean", "sum", "none")),
-            ops.cross_entropy_backward(x, target),
-            ops.relu(x),
-            ops.relu_backward(grad_y, x),
-            dropped,
-            mask,
-            ops.dropout_backward(grad_y, mask, 0.3),
-        )
-
-    for_any_threads(calls)
-
-
 # -- one image alone or in its batch -----------------------------------------------------------------------------------
 
 
@@ -225,16 +199,6 @@ def test_linear_of_one_row(case, isa, threads, dtype):
     same([y[1:]], [ops.linear(x[1:], weight, bias)])
 
 
-@pytest.mark.parametrize("n", [1, 3, 10, 17, 33, 100, 1000])
-def test_softmax_of_one_row(n, isa, threads, dtype):
-    x = numbers(np.random.default_rng(3), (50, n), dtype)
-    target = np.arange(50) % n
-    p, log_p, losses = ops.softmax(x), ops.log_softmax(x), ops.cross_entropy(x, target, reduction="none")
-    for i in (0, 25, 49):
-        same([p[i], log_p[i]], [ops.softmax(x[i]), ops.log_softmax(x[i])])
-        same([losses[i]], [ops.cross_entropy(x[i : i + 1], target[i : i + 1], reduction="none")[0]])
-
-
 # -- layouts -----------------------------------------------------------------------------------------------------------
 
 
@@ -255,70 +219,3 @@ def test_layouts(case, layout, isa, dtype):
         ops.conv2d_backward(grad_y, x, weight, **case.options),
         ops.conv2d_backward(*laid_out[:3], **case.options),
     )
-
-
-# -- many callers at once ----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("inside", [1, 2])
-def test_many_python_threads(inside, isa):
-    """Calls from several Python threads at once, each with its own problem, give the bits that they give alone."""
-    names = ("cnn-1", "cnn-2", "resnet-64-3x3", "mobilenet-depthwise", "dropout-2", "odd-batch")
-    functions = [conv_calls(case, np.dtype(dtype)) for name, case in CONVS if name in names for dtype in ("f4", "f8")]
-    x = numbers(np.random.default_rng(4), (8, 32, 28, 28), np.dtype(np.float32))
-    functions.append(lambda: ops.max_pool2d(x, 2, return_indices=True))
-    functions.append(lambda: (ops.softmax(x), ops.relu(x), ops.avg_pool2d(x, 3, 1, 1)))
-    flat, weight = x.reshape(64, -1), numbers(np.random.default_rng(5), (50, 3136), np.dtype(np.float32))
-    functions.append(lambda: (ops.linear(flat, weight), *ops.linear_backward(flat[:, :50], flat, weight)))
-    with fastconv.threads(1):
-        rights = [function() for function in functions]
-    with fastconv.threads(inside), concurrent.futures.ThreadPoolExecutor(4) as pool:
-        jobs = [i % len(functions) for i in range(4 * len(functions))]
-        for i, results in zip(jobs, pool.map(lambda i: functions[i](), jobs), strict=True):
-            same(rights[i], results)
-
-
-# -- the floating-point mode -------------------------------------------------------------------------------------------
-
-
-def denormals_live():
-    """Whether this thread computes with denormal numbers, as NumPy users expect."""
-    tiny = np.array([np.finfo(np.float32).tiny] * 64, np.float32)
-    return bool(np.all(tiny / 4 > 0)) and bool(np.all((tiny / 4) * 4 == tiny))
-
-
-def test_the_callers_floating_point_mode_is_restored(isa, threads):
-    assert denormals_live()
-    x = numbers(np.random.default_rng(6), (8, 32, 28, 28), np.dtype(np.float32))
-    weight = numbers(np.random.default_rng(7), (64, 32, 3, 3), np.dtype(np.float32))
-    y, indices = ops.max_pool2d(x, 2, return_indices=True)
-    for call in (
-        lambda: ops.conv2d(x, weight),
-        lambda: ops.conv2d_backward(np.ones((8, 64, 26, 26), np.float32), x, weight),
-        lambda: ops.max_pool2d(x, 2),
-        lambda: ops.max_pool2d_backward(y, indices, x.shape),
-        lambda: ops.avg_pool2d(x, 2),
-        lambda: ops.avg_pool2d_backward(y, x.shape, 2),
-        lambda: ops.linear(x.reshape(-1, 28), weight.reshape(-1, 288)[:, :28]),
-        lambda: ops.softmax(x),
-        lambda: ops.relu(x),
-        lambda: ops.dropout(x),
-        lambda: ops.cross_entropy(x.reshape(-1, 28), np.zeros(8 * 32 * 28, np.int64)),
-    ):
-        call()
-        assert denormals_live()
-
-
-def test_denormals_are_harmless(isa, threads, dtype):
-    """Inputs and results below the smallest normal number come out as they are or as zero, in every op."""
-    tiny = np.finfo(dtype).tiny
-    x = np.full((2, 4, 12, 12), tiny / 8, dtype)
-    for y, exact in (
-        (ops.conv2d(x, np.ones((8, 4, 3, 3), dtype)), 36 * (tiny / 8)),
-        (ops.conv2d(np.ones_like(x), np.full((8, 4, 1, 1), tiny / 64, dtype)), tiny / 16),
-        (ops.max_pool2d(x, 2), tiny / 8),
-        (ops.avg_pool2d(x, 2), tiny / 8),
-        (ops.relu(x), tiny / 8),
-        (ops.linear(x[0, 0], np.full((3, 12), 0.5, dtype)), tiny * 6 / 8),
-    ):
-        assert np.all((y == 0) | np.isclose(y, exact, rtol=1e-6, atol=0))

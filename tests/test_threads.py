@@ -1,11 +1,10 @@
-"""The number of threads: its default, its setting, and what a fork does to it."""
+"""The number of threads: its default and its setting.  What a fork does to it is in test_fork.py."""
 
 import json
 import os
 import subprocess
 import sys
 import textwrap
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,9 @@ import numpy as np
 import pytest
 
 import fastconv
-from fastconv import _kernels, _threads
+from fastconv import _threads
 
-TIMEOUT = 60  # seconds; a child that waits for threads that do not exist waits for ever
-FORK = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+TIMEOUT = 60  # seconds
 
 
 @pytest.fixture(autouse=True)
@@ -247,172 +245,3 @@ def test_spinning_is_short_and_the_environment_untouched(
     environment: dict[str, str], during: str | None, after: list[str | None]
 ) -> None:
     assert json.loads(run(SPIN, **environment)) == [[during], *after]
-
-
-# -- many Python threads -----------------------------------------------------------------------------------------------
-
-
-def test_many_threads_at_once() -> None:
-    rng = np.random.default_rng(0)
-    x, weight = rng.random((4, 8, 40, 40), np.float32), rng.random((16, 8, 3, 3), np.float32)
-    expected, wrong = fastconv.conv2d(x, weight).tobytes(), []
-
-    def work() -> None:
-        for _ in range(20):
-            if fastconv.conv2d(x, weight).tobytes() != expected:
-                wrong.append(1)
-
-    workers = [threading.Thread(target=work) for _ in range(4)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(TIMEOUT)
-        assert not worker.is_alive()
-    assert not wrong
-
-
-# -- fork --------------------------------------------------------------------------------------------------------------
-
-# A problem that is large enough for two threads, and its result with two and with one of them.
-PROBLEM = """
-    import multiprocessing, os, signal, sys, threading
-    import numpy as np
-    import fastconv
-    from fastconv import _threads
-
-    signal.alarm(50)  # a child that hangs ends, too
-    rng = np.random.default_rng(0)
-    x, weight = rng.random((16, 16, 48, 48), np.float32), rng.random((32, 16, 3, 3), np.float32)
-    fastconv.set_num_threads(2)
-
-    def digest():
-        grads = fastconv.conv2d_backward(fastconv.conv2d(x, weight), x, weight)
-        return sum(float(grad.sum()) for grad in grads)
-
-    def in_child(function):
-        sys.stdout.flush()
-        pid = os.fork()
-        if pid == 0:
-            status = 1
-            try:
-                signal.alarm(40)
-                function()
-                status = 0
-            finally:
-                os._exit(status)
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-    def same():
-        assert fastconv.get_num_threads() == 2
-        assert digest() == expected
-
-    expected = digest()
-"""
-
-
-@FORK
-def test_fork_after_two_threads() -> None:
-    """Parent and child both go on with two threads, again and again, and so does a child of the child."""
-    code = """
-    for _ in range(5):
-        assert in_child(same) == 0
-        same()
-    assert in_child(lambda: (same(), [None][in_child(same)])) == 0
-    print("done")
-    """
-    assert run(PROBLEM + code) == "done"
-
-
-@FORK
-def test_fork_by_another_thread() -> None:
-    """The thread that forks is not the one whose pool has been used; and both have."""
-    code = """
-    statuses = []
-    def work(first):
-        if first:
-            same()
-        statuses.append(in_child(same))
-    for first in (False, True):
-        worker = threading.Thread(target=work, args=[first])
-        worker.start()
-        worker.join(45)
-    assert statuses == [0, 0], statuses
-    same()
-    print("done")
-    """
-    assert run(PROBLEM + code) == "done"
-
-
-@FORK
-def test_fork_while_another_thread_computes() -> None:
-    code = """
-    stop = threading.Event()
-    def work():
-        while not stop.is_set():
-            digest()
-    worker = threading.Thread(target=work)
-    worker.start()
-    try:
-        statuses = [in_child(same) for _ in range(10)]
-    finally:
-        stop.set()
-        worker.join(45)
-    assert statuses == [0] * 10, statuses
-    print("done")
-    """
-    # Python warns of exactly this; with fastconv it works all the same.
-    assert run(PROBLEM + "\n    import warnings; warnings.simplefilter('ignore', DeprecationWarning)" + code) == "done"
-
-
-@FORK
-def test_multiprocessing_fork() -> None:
-    code = """
-    def work(i):
-        return digest()
-    with multiprocessing.get_context("fork").Pool(2) as pool:
-        assert pool.map(work, range(4)) == [expected] * 4
-    same()
-    print("done")
-    """
-    assert run(PROBLEM + code) == "done"
-
-
-@FORK
-def test_one_thread_where_the_pause_failed() -> None:
-    code = """
-    class Unable:
-        openmp_pause = staticmethod(lambda: -1)
-    real, _threads._kernels = _threads._kernels, Unable
-    def single():
-        assert fastconv.get_num_threads() == 1
-        assert digest() == expected
-        fastconv.set_num_threads(1)
-        with fastconv.threads(1):
-            pass
-        for set_two in (lambda: fastconv.set_num_threads(2), fastconv.threads(2).__enter__):
-            try:
-                set_two()
-            except RuntimeError as error:
-                assert "forked" in str(error) and "got 2" in str(error)
-            else:
-                raise AssertionError
-        assert fastconv.get_num_threads() == 1
-    assert in_child(single) == 0
-    block = fastconv.threads(2)
-    block.__enter__()
-    def leave():  # a block that was entered before the fork
-        block.__exit__(None, None, None)
-        assert fastconv.get_num_threads() == 1
-    assert in_child(leave) == 0
-    block.__exit__(None, None, None)
-    _threads._kernels = real
-    same()
-    assert in_child(same) == 0
-    print("done")
-    """
-    assert run(PROBLEM + code) == "done"
-
-
-def test_pause_works_here() -> None:
-    """Else the fork tests above would pass with one thread in every child."""
-    assert _kernels.openmp_pause() == 0

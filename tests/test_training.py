@@ -319,8 +319,11 @@ def test_a_bar_where_tqdm_is_installed(stderr):
     pytest.importorskip("tqdm", reason="tqdm is not installed")
     stream = stderr(Terminal())
     fit()
-    assert "img/s" in stream.getvalue()
-    assert "epoch 2/2" in stream.getvalue()
+    text = stream.getvalue()
+    assert "epoch 1/2  loss " in text
+    for word in ("accuracy ", " images/s", " left"):
+        assert word in text
+    assert "epoch 2/2" in text
 
 
 def test_a_rewritten_line_where_it_is_not(stderr, monkeypatch):

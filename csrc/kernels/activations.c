@@ -33,30 +33,35 @@ FC_INLINE vec FC(tanh)(vec x) {
     return (vec)((ivec)y | ((ivec)x & SIGN_BIT));
 }
 
+/* Where x > 0, denormals included although they count as zero in the mode that this runs in; NaN is not. */
+FC_INLINE ivec FC(is_positive)(vec x) { return ((ivec)x > 0) & (x == x); }
+
 void KERNEL(leaky_relu_forward)(const real *x, real *y, ptrdiff_t n, real slope) {
-    const vec one = vec_set1(1), below = vec_set1(slope);
+    const vec below = vec_set1(slope);
     ptrdiff_t i = 0;
 #pragma GCC unroll 4
     for (; i + LANES <= n; i += LANES) {
         const vec v = vec_load(x + i);
-        vec_store(y + i, v * vec_select(v > 0, one, below));
+        vec_store(y + i, vec_select(FC(is_positive)(v), v, v * below));
     }
     if (i < n) {
         const vec v = vec_load_n(x + i, (int)(n - i));
-        vec_store_n(y + i, v * vec_select(v > 0, one, below), (int)(n - i));
+        vec_store_n(y + i, vec_select(FC(is_positive)(v), v, v * below), (int)(n - i));
     }
 }
 
 void KERNEL(leaky_relu_backward)(const real *grad_y, const real *x, real *grad_x, ptrdiff_t n, real slope) {
-    const vec one = vec_set1(1), below = vec_set1(slope);
+    const vec below = vec_set1(slope);
     ptrdiff_t i = 0;
 #pragma GCC unroll 4
-    for (; i + LANES <= n; i += LANES)
-        vec_store(grad_x + i, vec_load(grad_y + i) * vec_select(vec_load(x + i) > 0, one, below));
+    for (; i + LANES <= n; i += LANES) {
+        const vec g = vec_load(grad_y + i);
+        vec_store(grad_x + i, vec_select(FC(is_positive)(vec_load(x + i)), g, g * below));
+    }
     if (i < n) {
         const int tail = (int)(n - i);
-        const vec factor = vec_select(vec_load_n(x + i, tail) > 0, one, below);
-        vec_store_n(grad_x + i, vec_load_n(grad_y + i, tail) * factor, tail);
+        const vec g = vec_load_n(grad_y + i, tail);
+        vec_store_n(grad_x + i, vec_select(FC(is_positive)(vec_load_n(x + i, tail)), g, g * below), tail);
     }
 }
 

@@ -81,15 +81,17 @@ void KERNEL(max_pool2d_backward_winners)(const fc_pool2d *p, const real *grad_y,
     }
 }
 
-/* The same from places in the plane; -1 when one lies outside. */
+/* The same from places in the plane; -1 when one lies outside.  Each is read once: another thread may be writing to
+ * the array, and what is used must be what was checked. */
 int KERNEL(max_pool2d_backward)(const real *grad_y, const int64_t *indices, real *grad_x, ptrdiff_t planes,
                                    ptrdiff_t n, ptrdiff_t m) {
     for (ptrdiff_t plane = 0; plane < planes; plane++, grad_y += n, indices += n, grad_x += m) {
         memset(grad_x, 0, (size_t)m * sizeof *grad_x);
 #pragma GCC unroll 4
         for (ptrdiff_t i = 0; i < n; i++) {
-            if ((uint64_t)indices[i] >= (uint64_t)m) return -1;
-            grad_x[indices[i]] += grad_y[i];
+            const uint64_t at = (uint64_t)__atomic_load_n(indices + i, __ATOMIC_RELAXED);
+            if (at >= (uint64_t)m) return -1;
+            grad_x[at] += grad_y[i];
         }
     }
     return 0;

@@ -1,13 +1,16 @@
-/* Activations other than relu: each thread takes one contiguous run of the elements, as in elementwise.c.  Denormals
- * are handed on as they are.  An exponential costs about as much as moving its number through memory four times. */
+/* Activations other than relu: each thread takes one contiguous run of the elements, as in elementwise.c.  Sigmoid and
+ * tanh hand denormals on as they are; a product that is or meets one is zero.  An exponential costs
+ * about as much as moving its number through memory four times. */
 #include "share.h"
 
 void FC(leaky_relu_forward)(const real *x, real *y, ptrdiff_t n, double slope, int threads) {
     threads = fc_threads_for(fc_product(2, n, sizeof *x), FC_BYTES_PER_THREAD, threads);
 #pragma omp parallel num_threads(threads)
     {
+        const fc_mode mode = fc_mode_enter();
         const fc_range r = fc_share(n, FC(ELEMENT_GRAIN));
         kernels.leaky_relu_forward(x + r.begin, y + r.begin, r.end - r.begin, (real)slope);
+        fc_mode_leave(mode);
     }
 }
 
@@ -15,8 +18,10 @@ void FC(leaky_relu_backward)(const real *grad_y, const real *x, real *grad_x, pt
     threads = fc_threads_for(fc_product(3, n, sizeof *x), FC_BYTES_PER_THREAD, threads);
 #pragma omp parallel num_threads(threads)
     {
+        const fc_mode mode = fc_mode_enter();
         const fc_range r = fc_share(n, FC(ELEMENT_GRAIN));
         kernels.leaky_relu_backward(grad_y + r.begin, x + r.begin, grad_x + r.begin, r.end - r.begin, (real)slope);
+        fc_mode_leave(mode);
     }
 }
 
@@ -33,8 +38,10 @@ void FC(sigmoid_backward)(const real *grad_y, const real *y, real *grad_x, ptrdi
     threads = fc_threads_for(fc_product(3, n, sizeof *y), FC_BYTES_PER_THREAD, threads);
 #pragma omp parallel num_threads(threads)
     {
+        const fc_mode mode = fc_mode_enter();
         const fc_range r = fc_share(n, FC(ELEMENT_GRAIN));
         kernels.sigmoid_backward(grad_y + r.begin, y + r.begin, grad_x + r.begin, r.end - r.begin);
+        fc_mode_leave(mode);
     }
 }
 
@@ -51,7 +58,9 @@ void FC(tanh_backward)(const real *grad_y, const real *y, real *grad_x, ptrdiff_
     threads = fc_threads_for(fc_product(3, n, sizeof *y), FC_BYTES_PER_THREAD, threads);
 #pragma omp parallel num_threads(threads)
     {
+        const fc_mode mode = fc_mode_enter();
         const fc_range r = fc_share(n, FC(ELEMENT_GRAIN));
         kernels.tanh_backward(grad_y + r.begin, y + r.begin, grad_x + r.begin, r.end - r.begin);
+        fc_mode_leave(mode);
     }
 }

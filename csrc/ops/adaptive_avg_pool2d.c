@@ -1,6 +1,6 @@
 /* Adaptive average pooling: where the windows divide the input evenly, it is an average pool with stride and window
  * H / OH and W / OW.  Forward it is computed as one; so is the gradient of a single window.  Else each thread takes
- * whole planes. */
+ * whole planes.  Denormals count as zero, as in an average pool. */
 #include "share.h"
 
 static int FC(adaptive_is_even)(const fc_pool2d *p) { return p->H % p->OH == 0 && p->W % p->OW == 0; }
@@ -26,8 +26,10 @@ void FC(adaptive_avg_pool2d_forward)(const fc_pool2d *p, const real *x, real *y,
     threads = FC(adaptive_threads)(p, threads);
 #pragma omp parallel num_threads(threads)
     {
+        const fc_mode mode = fc_mode_enter();
         const fc_range r = fc_share(p->N * p->C, 1);
         kernels.adaptive_avg_pool2d_forward(p, x + r.begin * p->H * p->W, y + r.begin * p->OH * p->OW, r.end - r.begin);
+        fc_mode_leave(mode);
     }
 }
 
@@ -40,8 +42,10 @@ void FC(adaptive_avg_pool2d_backward)(const fc_pool2d *p, const real *grad_y, re
     threads = FC(adaptive_threads)(p, threads);
 #pragma omp parallel num_threads(threads)
     {
+        const fc_mode mode = fc_mode_enter();
         const fc_range r = fc_share(p->N * p->C, 1);
         kernels.adaptive_avg_pool2d_backward(p, grad_y + r.begin * p->OH * p->OW, grad_x + r.begin * p->H * p->W,
                                              r.end - r.begin);
+        fc_mode_leave(mode);
     }
 }

@@ -1,5 +1,6 @@
 /* Average pooling: forward, each thread takes a run of the rows of y (of all planes); backward, a run of whole planes,
- * so that overlapping windows add to a plane in one order. */
+ * so that overlapping windows add to a plane in one order.  Denormals count as zero: each would cost a sum several times
+ * its price. */
 #include "share.h"
 
 void FC(avg_pool2d_forward)(const fc_pool2d *p, const real *x, real *y, int count_include_pad, ptrdiff_t divisor,
@@ -9,8 +10,10 @@ void FC(avg_pool2d_forward)(const fc_pool2d *p, const real *x, real *y, int coun
     threads = fc_threads_for(bytes, FC_BYTES_PER_THREAD, threads);
 #pragma omp parallel num_threads(threads)
     {
+        const fc_mode mode = fc_mode_enter();
         const fc_range r = fc_share_rows(p);
         if (r.begin < r.end) kernels.avg_pool2d_forward(p, x, y, count_include_pad, divisor, r.begin, r.end);
+        fc_mode_leave(mode);
     }
 }
 
@@ -21,8 +24,10 @@ void FC(avg_pool2d_backward)(const fc_pool2d *p, const real *grad_y, real *grad_
     threads = fc_threads_for(bytes, FC_BYTES_PER_THREAD, threads);
 #pragma omp parallel num_threads(threads)
     {
+        const fc_mode mode = fc_mode_enter();
         const fc_range r = fc_share(planes, 1);
         kernels.avg_pool2d_backward(p, grad_y + r.begin * n, grad_x + r.begin * m, count_include_pad, divisor,
                                     r.end - r.begin);
+        fc_mode_leave(mode);
     }
 }

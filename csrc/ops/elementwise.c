@@ -1,5 +1,5 @@
-/* Element-wise operations: each thread takes one contiguous run of the elements.  Nothing here touches the
- * floating-point mode: relu and dropout hand denormals on as they are. */
+/* Element-wise operations: each thread takes one contiguous run of the elements.  Relu hands
+ * denormals on as they are; dropout, which multiplies, takes them for zero. */
 #include "share.h"
 
 enum { FC(ELEMENT_GRAIN) = 1024 }; /* elements; whole cache lines for results and mask bytes alike */
@@ -52,12 +52,14 @@ void FC(dropout_forward)(const real *x, real *y, uint8_t *mask, double p, uint64
     }
 #pragma omp parallel num_threads(threads)
     {
+        const fc_mode mode = fc_mode_enter();
         const fc_range r = fc_share(units, FC(ELEMENT_GRAIN));
         for (ptrdiff_t i = r.begin; i < r.end; i += FC(ELEMENT_GRAIN)) {
             const ptrdiff_t end = r.end - i < FC(ELEMENT_GRAIN) ? r.end : i + FC(ELEMENT_GRAIN);
             FC(dropout_mask_range)(mask, (fc_range){i, end}, p, seed);
             kernels.dropout_apply(x + i, mask + i, y + i, end - i, scale);
         }
+        fc_mode_leave(mode);
     }
 }
 
@@ -67,10 +69,12 @@ void FC(dropout_backward)(const real *grad_y, const uint8_t *mask, real *grad_x,
     threads = fc_threads_for(fc_product(2, units, unit, sizeof *grad_y), FC_BYTES_PER_THREAD, threads);
 #pragma omp parallel num_threads(threads)
     {
+        const fc_mode mode = fc_mode_enter();
         const fc_range r = fc_share(units, unit == 1 ? FC(ELEMENT_GRAIN) : 1);
         const ptrdiff_t at = r.begin * unit;
         if (unit == 1) kernels.dropout_apply(grad_y + at, mask + at, grad_x + at, r.end - r.begin, scale);
         else kernels.dropout_apply_units(grad_y + at, mask + r.begin, grad_x + at, r.end - r.begin, unit, scale);
+        fc_mode_leave(mode);
     }
 }
 

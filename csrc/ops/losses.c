@@ -1,7 +1,8 @@
 /* Squared errors, negative log-likelihoods, and the sums that losses are reduced by.
  *
  * A sum over all elements is cut in at most 64 parts by their number alone; each part is summed by one thread, in
- * double above vectors, and the parts are added in order: the same bits for any number of threads. */
+ * double above vectors, and the parts are added in order: the same bits for any number of threads.
+ * Denormals count as zero. */
 #include "share.h"
 #include <string.h>
 
@@ -15,11 +16,13 @@ double FC(squared_error_sum)(const real *x, const real *target, ptrdiff_t n, int
     threads = fc_threads_for(fc_product(2, n, sizeof *x), FC_BYTES_PER_THREAD, threads);
 #pragma omp parallel num_threads(threads)
     {
+        const fc_mode mode = fc_mode_enter();
         const fc_range r = fc_share((n + length - 1) / length, 1);
         for (ptrdiff_t i = r.begin; i < r.end; i++) {
             const ptrdiff_t at = i * length, count = n - at < length ? n - at : length;
             part[i] = kernels.squared_error_sum(x + at, target + at, count);
         }
+        fc_mode_leave(mode);
     }
     for (int i = 0; i < FC(SUM_PARTS); i++) total += part[i];
     return total;
@@ -29,8 +32,10 @@ void FC(squared_errors)(const real *x, const real *target, real *y, ptrdiff_t n,
     threads = fc_threads_for(fc_product(3, n, sizeof *x), FC_BYTES_PER_THREAD, threads);
 #pragma omp parallel num_threads(threads)
     {
+        const fc_mode mode = fc_mode_enter();
         const fc_range r = fc_share(n, FC(ELEMENT_GRAIN));
         kernels.squared_errors(x + r.begin, target + r.begin, y + r.begin, r.end - r.begin);
+        fc_mode_leave(mode);
     }
 }
 
@@ -39,9 +44,11 @@ void FC(squared_error_backward)(const real *grad_y, const real *x, const real *t
     threads = fc_threads_for(fc_product(3, n, sizeof *x), FC_BYTES_PER_THREAD, threads);
 #pragma omp parallel num_threads(threads)
     {
+        const fc_mode mode = fc_mode_enter();
         const fc_range r = fc_share(n, FC(ELEMENT_GRAIN));
         kernels.squared_error_backward(grad_y ? grad_y + r.begin : NULL, x + r.begin, target + r.begin, (real)factor,
                                        grad_x + r.begin, r.end - r.begin);
+        fc_mode_leave(mode);
     }
 }
 

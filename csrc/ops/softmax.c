@@ -1,6 +1,8 @@
 /* Softmax and cross-entropy of x (images, n, inner), along n: with inner 1 each thread takes whole rows, else runs of
  * neighbouring positions of an image.  An exponential costs about as much as moving its number through memory four
- * times. */
+ * times.
+ *
+ * Probabilities underflow gradually, to denormals.  Gradients and losses don't: to them a denormal is zero. */
 #include "share.h"
 
 static int FC(row_threads)(ptrdiff_t rows, ptrdiff_t n, double passes, int threads) {
@@ -42,6 +44,7 @@ void FC(softmax_backward)(const real *grad_y, const real *y, real *grad_x, ptrdi
     threads = FC(row_threads)(images * inner, n, log ? 7 : 3, threads);
 #pragma omp parallel num_threads(threads)
     {
+        const fc_mode mode = fc_mode_enter();
         const fc_range r = fc_share(images * FC(runs)(inner), 1);
         if (inner == 1) {
             const ptrdiff_t at = r.begin * n;
@@ -53,6 +56,7 @@ void FC(softmax_backward)(const real *grad_y, const real *y, real *grad_x, ptrdi
                                                    log);
             }
         }
+        fc_mode_leave(mode);
     }
 }
 
@@ -63,6 +67,7 @@ void FC(cross_entropy_forward)(const real *x, const int64_t *target, const real 
     threads = FC(row_threads)(images * inner, n, 5, threads);
 #pragma omp parallel num_threads(threads)
     {
+        const fc_mode mode = fc_mode_enter();
         const fc_range r = fc_share(images * FC(runs)(inner), 1);
         if (inner == 1) {
             kernels.cross_entropy_forward(&job, x + r.begin * n, target + r.begin, weight, losses + r.begin,
@@ -74,6 +79,7 @@ void FC(cross_entropy_forward)(const real *x, const int64_t *target, const real 
                                                         inner, run.width);
             }
         }
+        fc_mode_leave(mode);
     }
 }
 
@@ -85,6 +91,7 @@ void FC(cross_entropy_backward)(const real *scale, const real *x, const int64_t 
     threads = FC(row_threads)(images * inner, n, 6, threads);
 #pragma omp parallel num_threads(threads)
     {
+        const fc_mode mode = fc_mode_enter();
         const fc_range r = fc_share(images * FC(runs)(inner), 1);
         if (inner == 1) {
             kernels.cross_entropy_backward(&job, scale + r.begin, x + r.begin * n, target + r.begin, weight,
@@ -96,6 +103,7 @@ void FC(cross_entropy_backward)(const real *scale, const real *x, const int64_t 
                                                          grad_x + run.at, inner, run.width);
             }
         }
+        fc_mode_leave(mode);
     }
 }
 
@@ -105,6 +113,7 @@ void FC(soft_cross_entropy_forward)(const real *x, const real *target, const rea
     threads = FC(row_threads)(images * inner, n, 6, threads);
 #pragma omp parallel num_threads(threads)
     {
+        const fc_mode mode = fc_mode_enter();
         const fc_range r = fc_share(images * FC(runs)(inner), 1);
         if (inner == 1) {
             kernels.soft_cross_entropy_forward(&job, x + r.begin * n, target + r.begin * n, weight, losses + r.begin,
@@ -116,6 +125,7 @@ void FC(soft_cross_entropy_forward)(const real *x, const real *target, const rea
                                                              losses + run.row, inner, run.width);
             }
         }
+        fc_mode_leave(mode);
     }
 }
 
@@ -126,6 +136,7 @@ void FC(soft_cross_entropy_backward)(const real *scale, const real *x, const rea
     threads = FC(row_threads)(images * inner, n, 7, threads);
 #pragma omp parallel num_threads(threads)
     {
+        const fc_mode mode = fc_mode_enter();
         const fc_range r = fc_share(images * FC(runs)(inner), 1);
         if (inner == 1) {
             kernels.soft_cross_entropy_backward(&job, scale + r.begin, x + r.begin * n, target + r.begin * n, weight,
@@ -137,5 +148,6 @@ void FC(soft_cross_entropy_backward)(const real *scale, const real *x, const rea
                                                               weight, grad_x + run.at, inner, run.width);
             }
         }
+        fc_mode_leave(mode);
     }
 }

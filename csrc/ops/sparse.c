@@ -343,7 +343,7 @@ static int FC(sparse_pooled)(const fc_conv2d *p, const FC(pooled) *from, const r
             for (ptrdiff_t k = 0, some; k < p->K; k += some) {
                 some = p->K - k < few ? p->K - k : few;
                 real *planes = scratch + (grad_x ? k * m : 0);
-                const real *grad = FC(unpool)(p, from, n * p->K + k, some, masked, planes); /* in the caller's mode */
+                const real *grad = FC(unpool)(p, from, n * p->K + k, some, masked, planes); /* in the plain mode */
                 finite = finite && kernels.all_finite(grad, some * pooled);
                 const fc_mode mode = fc_mode_enter();
                 FC(list_planes)(p, &w, planes, some, to.first + k, &to);

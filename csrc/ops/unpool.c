@@ -19,7 +19,7 @@ static ptrdiff_t FC(unpool_planes)(const fc_conv2d *p) {
     return most < 1 ? 1 : most < SPREAD_PLANES ? (ptrdiff_t)most : SPREAD_PLANES;
 }
 
-/* Planes at .. at + planes - 1 of N * K, to `to`; outside of fc_mode_enter, as ReLU is.  masked: room for as many pooled
+/* Planes at .. at + planes - 1 of N * K, to `to`; in the plain mode, as ReLU is.  masked: room for as many pooled
  * planes.  Returns their pooled gradient behind ReLU, there or in `from`. */
 static const real *FC(unpool)(const fc_conv2d *p, const FC(pooled) *from, ptrdiff_t at, ptrdiff_t planes, real *masked,
                               real *to) {

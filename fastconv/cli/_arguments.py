@@ -7,16 +7,40 @@ import math
 import os
 from pathlib import Path
 
-DATA = ("auto", "mnist", "digits")
+from fastconv import data
+
+DATA = data.NAMES
 MOST_THREADS = 1024
 
 
 def add_data(parser: argparse.ArgumentParser, default: str | None, what: str) -> None:
-    parser.add_argument("--data", choices=DATA, default=default, help=what)
     parser.add_argument(
-        "--data-dir", metavar="DIR", help="folder with MNIST's four files (else $FASTCONV_DATA, the cache, a download)"
+        "--data",
+        type=data_name,
+        default=default,
+        metavar="NAME",
+        help=f"{what}; NAME is {', '.join(DATA)}, or a folder with a folder of images for each class",
+    )
+    parser.add_argument(
+        "--data-dir",
+        metavar="DIR",
+        help="folder with the data set's files (else $FASTCONV_DATA, the cache; only MNIST is downloaded)",
     )
     parser.add_argument("--no-download", action="store_true", help="do not look for MNIST on the network")
+
+
+def data_name(text: str) -> str:
+    """The name of a data set, or the path of a folder."""
+    if text not in DATA and not Path(text).is_dir():
+        raise argparse.ArgumentTypeError(
+            f"there is no data set and no folder {text!r}; expected {', '.join(DATA)}, or a folder of images by class"
+        )
+    return text
+
+
+def is_folder(name: str | None) -> bool:
+    """Whether what --data gave is a folder of images, and no name."""
+    return name is not None and name not in DATA
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:
@@ -36,6 +60,13 @@ def thread_count(text: str) -> int:
     value = positive_int(text)
     if value > MOST_THREADS:
         raise argparse.ArgumentTypeError(f"must be at most {MOST_THREADS}, got {text}")
+    return value
+
+
+def image_size(text: str) -> int:
+    value = positive_int(text)
+    if value > 512:
+        raise argparse.ArgumentTypeError(f"must be at most 512, got {text}")
     return value
 
 
@@ -64,7 +95,7 @@ def steps_or_seconds(text: str) -> tuple[int | None, float | None]:
 
 
 # argparse names the type in "invalid ... value".
-positive_int.__name__ = thread_count.__name__ = seed.__name__ = "int"
+positive_int.__name__ = thread_count.__name__ = image_size.__name__ = seed.__name__ = "int"
 learning_rate.__name__ = "number"
 steps_or_seconds.__name__ = "number of steps or seconds"
 

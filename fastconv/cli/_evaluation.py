@@ -27,3 +27,11 @@ def percent(share: float) -> str:
 
 def count(number: int, thing: str = "image") -> str:
     return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
+
+
+TITLES = {"mnist": "MNIST", "fashion": "Fashion-MNIST", "kmnist": "KMNIST", "cifar10": "CIFAR-10"}
+
+
+def titled(dataset: str) -> str:
+    """The name of a data set as pictures have it."""
+    return TITLES.get(dataset, dataset)

@@ -23,7 +23,8 @@ from fastconv import _kernels, data, models
 from fastconv.checkpoint import load_checkpoint
 from fastconv.data.splits import DIGITS_SIZE
 
-SETTINGS = ("net", "data", "train_size", "epochs", "batch_size", "lr", "optimizer", "seed")
+SETTINGS = ("net", "data", "train_size", "epochs", "batch_size", "lr", "optimizer", "seed", "augment")
+FOLDER = "folder"  # what a checkpoint says in place of a folder's path, which is not to come from a file
 RECIPE = ("epochs", "batch_size", "lr", "train_size", "seed")  # those that replace the recipe's
 
 
@@ -40,13 +41,14 @@ def describe(
     return {
         "settings": {
             "net": args.net,
-            "data": splits.name,
+            "data": splits.name if splits.name in data.NAMES else FOLDER,
             "train_size": args.train_size,
             "epochs": chosen.epochs,
             "batch_size": chosen.batch_size,
             "lr": chosen.lr,
             "optimizer": args.optimizer or chosen.optimizer,
             "seed": chosen.seed,
+            "augment": bool(args.augment),
         },
         "recipe": asdict(chosen),
         "data": _digest(images),
@@ -91,7 +93,10 @@ def read(path: Path, args: argparse.Namespace) -> dict[str, Any] | None:
     different = []
     for name in SETTINGS:
         given = getattr(args, name)
-        if given is None or (name, given) == ("data", "auto"):
+        if name == "data" and settings[name] == FOLDER:
+            if given is None or given in data.NAMES:
+                raise ValueError(f"{path}: its images were in a folder; name it with --data FOLDER")
+        elif given is None or (name, given) == ("data", "auto"):
             if name == "train_size" and settings[name] is not None and settings[name] > DIGITS_SIZE:
                 raise ValueError(
                     f"{path}: its run has {settings[name]:,} training images, which are many; "
@@ -100,9 +105,9 @@ def read(path: Path, args: argparse.Namespace) -> dict[str, Any] | None:
             setattr(args, name, settings[name])
         elif given != settings[name]:
             option = "--" + name.replace("_", "-")
-            different.append(
-                f"{option} is {'not given' if settings[name] is None else settings[name]} there, not {given}"
-            )
+            there = settings[name]
+            there = "not given" if there is None or there is False else there
+            different.append(f"{option} is {there} there, not {given}")
     if different:
         raise ValueError(f"{path} is of another run: {'; '.join(different)}; leave these out to go on with it")
     return found
@@ -111,16 +116,18 @@ def read(path: Path, args: argparse.Namespace) -> dict[str, Any] | None:
 def _settings(path: Path, found: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that a checkpoint gives, once they are known to be ones that a command could give."""
     try:
-        settings = {name: found["run"]["settings"][name] for name in SETTINGS}
+        saved = {"augment": False} | found["run"]["settings"]  # which older checkpoints do not mention
+        settings = {name: saved[name] for name in SETTINGS}
         checks = {
             "net": settings["net"] in models.names(),
-            "data": settings["data"] in ("mnist", "digits"),
+            "data": settings["data"] in (*data.NAMES[1:], FOLDER),
             "train_size": settings["train_size"] is None or _is_int(settings["train_size"], 1),
             "epochs": _is_int(settings["epochs"], 1),
             "batch_size": _is_int(settings["batch_size"], 1),
             "lr": isinstance(settings["lr"], float) and math.isfinite(settings["lr"]) and settings["lr"] > 0,
             "optimizer": settings["optimizer"] in models.OPTIMIZERS,
             "seed": isinstance(settings["seed"], int) and settings["seed"] >= 0,
+            "augment": isinstance(settings["augment"], bool),
         }
     except (KeyError, TypeError, AttributeError):
         raise ValueError(f"{path}: it is no checkpoint of fastconv train") from None

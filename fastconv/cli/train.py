@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 
 import fastconv
-from fastconv import data, models, serialization
+from fastconv import data, models, plots, serialization
 from fastconv._signals import Leaving, Terminated, leaving, terminate_with_an_exception
 from fastconv.checkpoint import Checkpoint
 from fastconv.cli import _arguments as arguments
 from fastconv.cli import _resume
-from fastconv.cli._evaluation import count, mnist_test_accuracy, percent
+from fastconv.cli._evaluation import count, mnist_test_accuracy, percent, titled
+from fastconv.cli._last_model import remember
 from fastconv.data.splits import DIGITS_SIZE
 from fastconv.training import EVALUATION_BATCH, Trainer
 
@@ -50,7 +51,17 @@ def add(subparsers: Any) -> argparse.ArgumentParser:
         parser, None, "what to train on (default: auto, which is mnist where it can be had, else digits)"
     )
     parser.add_argument(
+        "--image-size", type=arguments.image_size, metavar="N", help="make the images of a folder N x N (default: 32)"
+    )
+    parser.add_argument("--grey", action="store_true", help="take the images of a folder without their colours")
+    parser.add_argument(
         "--train-size", type=arguments.positive_int, metavar="N", help="train on the first N images only"
+    )
+    parser.add_argument(
+        "--augment",
+        action="store_const",
+        const=True,
+        help="move, turn, scale and bend each image a little, each time otherwise",
     )
     parser.add_argument("--epochs", type=arguments.positive_int, metavar="N", help="times to go through the data")
     parser.add_argument("--batch-size", type=arguments.positive_int, metavar="N", help="images in a step")
@@ -89,6 +100,8 @@ def run(args: argparse.Namespace) -> int:
     args.net = args.net or DEFAULT_NET
     args.data = args.data or DEFAULT_DATA
     out = arguments.writable_folder(args.out, "--out")
+    if not arguments.is_folder(args.data) and (args.image_size is not None or args.grey):
+        args.usage_error(f"{'--grey' if args.grey else '--image-size'} goes with --data FOLDER")
     metrics = None if args.metrics is None else arguments.writable_file(args.metrics, "--metrics")
     with fastconv.threads(args.threads) if args.threads else contextlib.nullcontext(), terminate_with_an_exception():
         return _Run(args, out, metrics, checkpoint, saved).run()
@@ -111,30 +124,44 @@ class _Run:
         self.checkpoint = checkpoint
         self.saved = saved
         self.recipe = _resume.recipe(args)
-        # Weights, dropout and the order of the images have generators of their own, all from the one seed.
-        model_seed, order_seed = np.random.SeedSequence(self.recipe.seed).spawn(2)
-        self.model = models.build(args.net, np.random.default_rng(model_seed))
-        self.order_rng = np.random.default_rng(order_seed)
-
-    def run(self) -> int:
-        args, recipe, model = self.args, self.recipe, self.model
-        splits = data.load(
-            args.data, args.data_dir, download=not args.no_download, digits_size=args.train_size or DIGITS_SIZE
+        splits = self.splits = data.load(
+            args.data,
+            args.data_dir,
+            download=not args.no_download,
+            digits_size=args.train_size or DIGITS_SIZE,
+            image_size=args.image_size,
+            channels=1 if args.grey else None,
         )
         if splits.notice:
             print(f"fastconv: {splits.notice}", file=sys.stderr)
+        # Weights, dropout, the order of the images and their augmentation have generators of their own, from one seed.
+        model_seed, order_seed, self.augment_seed = np.random.SeedSequence(self.recipe.seed).spawn(3)
+        rng = np.random.default_rng(model_seed)
+        self.model = models.build(args.net, rng, input_shape=splits.input_shape, classes=len(splits.classes))
+        self.order_rng = np.random.default_rng(order_seed)
+
+    def run(self) -> int:
+        args, recipe, model, splits = self.args, self.recipe, self.model, self.splits
         images = splits.train if recipe.train_size is None else splits.train[: recipe.train_size]
         train = data.Loader(
-            images, recipe.batch_size, recipe.shuffle, self.order_rng, scale=recipe.scale, offset=recipe.offset
+            images,
+            recipe.batch_size,
+            recipe.shuffle,
+            self.order_rng,
+            scale=recipe.scale,
+            offset=recipe.offset,
+            augment=data.Augment(rng=np.random.default_rng(self.augment_seed)) if args.augment else None,
+            prefetch=bool(args.augment),
         )
         test = self._loader(splits.test)
         optimizer = recipe.make_optimizer(model.parameters(), args.optimizer)
         schedule = recipe.make_schedule(optimizer, len(train) * recipe.epochs)
         trainer = Trainer(model, optimizer, recipe.make_loss(), schedule=schedule, progress=not args.quiet)
         if not args.quiet:
+            changed = "augmented, " if args.augment else ""
             print(
                 f"{args.net} ({sum(p.size for p in model.parameters()):,} parameters) on {count(len(images))} of "
-                f"{splits.name}, {count(recipe.epochs, 'epoch')}, batches of {recipe.batch_size}, "
+                f"{splits.name}, {count(recipe.epochs, 'epoch')}, {changed}batches of {recipe.batch_size}, "
                 f"{count(fastconv.get_num_threads(), 'thread')}"
             )
         checkpoint = self._checkpoint(trainer, splits, images) if self.checkpoint is not None else None
@@ -144,10 +171,13 @@ class _Run:
             raise self._left(error, splits.name) from None
         found = self._measure(trainer, splits, train)
         path = self._save(splits.name)
+        remember(path)
+        history, curves = self._save_history(trainer, path)
         if self.metrics is not None:
             text = json.dumps(found, indent=2) + "\n"
             serialization.atomic_write(self.metrics, lambda file: file.write(text.encode()))
         self._report(found, splits, len(images), path)
+        print(f"history: {history}" + (f", drawn in {curves}" if curves else ""))
         return 0
 
     def _checkpoint(self, trainer: Trainer, splits: data.Splits, images: data.ArrayDataset) -> Checkpoint:
@@ -222,8 +252,23 @@ class _Run:
     def _loader(self, images: data.ArrayDataset) -> data.Loader:
         return data.Loader(images, EVALUATION_BATCH, shuffle=False, scale=self.recipe.scale, offset=self.recipe.offset)
 
+    def _save_history(self, trainer: Trainer, model: Path) -> tuple[Path, Path | None]:
+        """The history as JSON beside the model, and drawn where matplotlib is installed; one epoch makes no curve."""
+        path, picture = model.with_suffix(".history.json"), model.with_suffix(".curves.png")
+        dataset = model.stem.removeprefix(f"{self.args.net}-")
+        text = json.dumps({"net": self.args.net, "dataset": dataset, "epochs": trainer.history}, indent=2) + "\n"
+        serialization.atomic_write(path, lambda file: file.write(text.encode()))
+        if len(trainer.history) > 1:
+            with contextlib.suppress(ImportError):
+                plots.save(plots.curves(trainer.history, f"{self.args.net} on {titled(dataset)}"), picture)
+                return path, picture
+        picture.unlink(missing_ok=True)  # of an earlier run
+        return path, None
+
     def _save(self, dataset: str, suffix: str = "") -> Path:
         name = f"{self.args.net}-{dataset}{suffix}{serialization.weights_suffix()}"
-        info = serialization.ModelInfo(self.args.net, dataset, self.recipe.scale, self.recipe.offset)
+        info = serialization.ModelInfo(
+            self.args.net, dataset, self.recipe.scale, self.recipe.offset, self.splits.input_shape, self.splits.classes
+        )
         serialization.save_model(self.out / name, self.model, info)
         return self.out / name

@@ -1,16 +1,18 @@
 """Fetch one file whose size and SHA-256 are known: all of it, or nothing.
 
-Over TLS; a redirect that leaves the host or TLS is refused.  What arrives goes to a temporary file in the target's
-folder and takes the target's name only once its length and hash are right and it is on the disk, so that the name never
-stands for half a file, and two processes that download at once do not disturb each other.
+Over TLS; redirects are refused.  What arrives goes to a temporary file in the target's folder and takes the target's
+name only once its length and hash are right and it is on the disk, so that the name never stands for half a file, and
+two processes that download at once do not disturb each other.  A process that is killed leaves its temporary file; a
+later download of the same file removes it once it is certain that nobody writes it any more.
 """
 
 import contextlib
 import hashlib
 import http.client
 import os
+import re
+import secrets
 import ssl
-import tempfile
 import threading
 import time
 import urllib.error
@@ -18,8 +20,9 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
+from fastconv._untrusted import shown
 from fastconv.data.errors import DownloadError
 from fastconv.data.idx import looks_like_html
 
@@ -28,19 +31,18 @@ __all__ = ["fetch"]
 CONNECT_SECONDS = 6.0  # for name look-up, connection and the first answer together
 STALL_SECONDS = 10.0  # without a single byte
 SLOWEST = 20_000  # bytes a second, over the whole file and half a minute
+STALE_SECONDS = 3600.0  # a temporary file that was last written so long ago is nobody's any more
 _BLOCK = 1 << 16
 
 
-class _SameHostOnly(urllib.request.HTTPRedirectHandler):
-    """Follow a redirect only within the host that was asked, and only over TLS."""
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Refuse every redirect; urllib would also read its whole body, however long that is."""
 
-    def redirect_request(
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
-    ) -> urllib.request.Request | None:
-        old, new = urllib.parse.urlsplit(req.full_url), urllib.parse.urlsplit(newurl)
-        if new.scheme != "https" or new.netloc != old.netloc:
-            raise DownloadError(f"{req.full_url}: redirect to {newurl} refused")
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
+    def http_error_302(self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any) -> NoReturn:
+        fp.close()
+        raise DownloadError(f"{req.full_url}: redirect to {shown(headers.get('Location'))} refused")
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
 
 
 def _https() -> urllib.request.BaseHandler:
@@ -50,7 +52,7 @@ def _https() -> urllib.request.BaseHandler:
 
 def _open(url: str) -> Any:
     """Open a URL over TLS; the answer of urllib."""
-    opener = urllib.request.build_opener(_https(), _SameHostOnly())
+    opener = urllib.request.build_opener(_https(), _NoRedirects())
     request = urllib.request.Request(url, headers={"Accept-Encoding": "identity", "User-Agent": "fastconv"})
     return opener.open(request, timeout=STALL_SECONDS)
 
@@ -89,16 +91,13 @@ def _open_soon(url: str) -> Any:
 def _blocks(url: str, size: int) -> Iterator[bytes]:
     """The blocks of the file at `url`, whose length and kind are checked as far as they can be on the way."""
     with contextlib.closing(_open_soon(url)) as response:
-        final = urllib.parse.urlsplit(response.geturl())
-        if final.scheme != "https" or final.netloc != urllib.parse.urlsplit(url).netloc:
-            raise DownloadError(f"{url}: the answer came from {response.geturl()}; refused")
         if response.status != 200:
             raise DownloadError(f"{url}: HTTP status {response.status}")
         if response.headers.get_content_type() in ("text/html", "application/xhtml+xml"):
             raise DownloadError(f"{url}: the answer is a web page, not the file")
         announced = response.headers.get("Content-Length")
         if announced is not None and announced.strip() != str(size):
-            raise DownloadError(f"{url}: {announced} bytes announced, expected {size}")
+            raise DownloadError(f"{url}: {shown(announced, 40)} bytes announced, expected {size}")
         deadline = time.monotonic() + 30 + size / SLOWEST
         received = 0
         while block := response.read1(min(_BLOCK, size + 1 - received)):
@@ -128,7 +127,9 @@ def _progress(name: str, size: int) -> Iterator[Any]:
 
 def _fetch_one(url: str, target: Path, size: int, sha256: str) -> None:
     """Download `url` to `target`, or raise and leave nothing behind."""
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+    name = target.with_name(f".{target.name}.{secrets.token_hex(6)}.part")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)  # a link in its place is not followed
+    handle = os.open(name, flags, 0o644)
     try:
         digest = hashlib.sha256()
         with open(handle, "wb") as file, _progress(target.name, size) as report:
@@ -140,7 +141,6 @@ def _fetch_one(url: str, target: Path, size: int, sha256: str) -> None:
             os.fsync(file.fileno())
         if digest.hexdigest() != sha256:
             raise DownloadError(f"{url}: SHA-256 is {digest.hexdigest()}, expected {sha256}")
-        os.chmod(name, 0o644)
         os.replace(name, target)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
@@ -152,6 +152,16 @@ def _fetch_one(url: str, target: Path, size: int, sha256: str) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def _remove_stale(target: Path) -> None:
+    """Remove temporary files that downloads of `target` left behind when they were killed."""
+    pattern = re.compile(re.escape(f".{target.name}.") + "[0-9a-f]{12}" + re.escape(".part"))
+    with contextlib.suppress(OSError):
+        for name in os.listdir(target.parent):
+            path = target.with_name(name)
+            if pattern.fullmatch(name) and time.time() - path.lstat().st_mtime > STALE_SECONDS:
+                path.unlink()
 
 
 def fetch(mirrors: Sequence[str], target: Path, size: int, sha256: str) -> None:
@@ -175,16 +185,20 @@ def fetch(mirrors: Sequence[str], target: Path, size: int, sha256: str) -> None:
     OSError
         If it cannot be written.
     """
+    for mirror in mirrors:
+        if urllib.parse.urlsplit(mirror).scheme != "https":
+            raise ValueError(f"fetch: mirrors must be https addresses, got {mirror!r}")
+    _remove_stale(target)
     reasons = []
     for mirror in mirrors:
         url = mirror + target.name
-        if urllib.parse.urlsplit(url).scheme != "https":
-            raise ValueError(f"fetch: mirrors must be https addresses, got {mirror!r}")
         try:
             _fetch_one(url, target, size, sha256)
             return
         except DownloadError as error:
             reasons.append(str(error))
         except (urllib.error.URLError, http.client.HTTPException, ssl.SSLError, TimeoutError, ConnectionError) as error:
-            reasons.append(f"{url}: {getattr(error, 'reason', None) or str(error) or type(error).__name__}")
+            if isinstance(error, urllib.error.HTTPError):
+                error.close()
+            reasons.append(f"{url}: {shown(getattr(error, 'reason', None) or str(error) or type(error).__name__)}")
     raise DownloadError("; ".join(reasons))

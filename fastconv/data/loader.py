@@ -1,5 +1,6 @@
 """`Loader`: a data set in shuffled batches, ready for a network."""
 
+import contextvars
 import math
 import operator
 from collections.abc import Iterator
@@ -11,9 +12,14 @@ from numpy.typing import NDArray
 from fastconv import _kernels
 from fastconv import _validation as check
 from fastconv._threads import get_num_threads
+from fastconv.data._ahead import ahead
+from fastconv.data.augmentation import Augment
 from fastconv.data.datasets import ArrayDataset
 
 __all__ = ["Loader"]
+
+AHEAD = 2  # batches that `prefetch` has ready
+_ALONE = contextvars.ContextVar("alone", default=False)  # in a thread that prepares batches: it starts no others
 
 
 class Loader:
@@ -36,6 +42,10 @@ class Loader:
         Whether to leave out a last batch that is not full.
     dtype : float32 or float64
         Of x.
+    augment : Augment, optional
+        Changes each image a little, each time otherwise.
+    prefetch : bool
+        Whether to prepare the next two batches in a thread meanwhile; the batches are the same.
 
     Yields
     ------
@@ -58,6 +68,8 @@ class Loader:
         offset: float = 0.0,
         drop_last: bool = False,
         dtype: Any = np.float32,
+        augment: Augment | None = None,
+        prefetch: bool = False,
     ) -> None:
         if not isinstance(dataset, ArrayDataset):
             raise TypeError(f"Loader: dataset must be an ArrayDataset, got {type(dataset).__name__}")
@@ -78,6 +90,10 @@ class Loader:
             raise ValueError(f"Loader: scale and offset must be finite, got {scale} and {offset}")
         self.drop_last = check.flag("Loader", "drop_last", drop_last)
         self.dtype = check.float_dtype("Loader", dtype)
+        if augment is not None and not isinstance(augment, Augment):
+            raise TypeError(f"Loader: augment must be an Augment or None, got {check.describe(augment)}")
+        self.augment = augment
+        self.prefetch = check.flag("Loader", "prefetch", prefetch)
 
     def __len__(self) -> int:
         """The number of batches in an epoch."""
@@ -88,19 +104,31 @@ class Loader:
         return self.batches(self.order())
 
     def order(self) -> NDArray[np.int64]:
-        """The order for one epoch, int64 (M,): a permutation drawn from rng, or 0, 1, 2, ... without shuffle."""
+        """Begin an epoch: its order, int64 (M,), a permutation drawn from rng, or 0, 1, 2, ... without shuffle."""
+        if self.augment is not None:
+            self.augment.new_epoch()
         size = len(self.dataset)
         return self.rng.permutation(size) if self.shuffle else np.arange(size)
 
     def batches(self, order: NDArray[np.int64], start: int = 0) -> Iterator[tuple[NDArray[Any], NDArray[np.int64]]]:
         """The batches of an epoch in a given order, from batch number `start` on: what resuming an epoch needs."""
+        if self.prefetch:  # the thread leaves the others to whoever uses the batches
+            return ahead(self._batches(order, start, alone=True), AHEAD)
+        return self._batches(order, start)
+
+    def _batches(
+        self, order: NDArray[np.int64], start: int, alone: bool = False
+    ) -> Iterator[tuple[NDArray[Any], NDArray[np.int64]]]:
+        if alone:
+            _ALONE.set(True)
         for number in range(start, len(self)):
-            yield self.batch(order[number * self.batch_size : (number + 1) * self.batch_size])
+            x, y = self.batch(order[number * self.batch_size : (number + 1) * self.batch_size])
+            yield (x if self.augment is None else self.augment.batch(x, number)), y
 
     def batch(self, index: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.int64]]:
-        """The batch of the images at the positions `index`, int64 (B,), 0 .. M - 1."""
+        """The batch of the images at the positions `index`, int64 (B,), 0 .. M - 1, as they are in the data set."""
         images = self.dataset.images
-        index = np.ascontiguousarray(index, dtype=np.int64)
+        index = np.array(index, dtype=np.int64, order="C")  # a copy: what is checked here is what C uses
         if index.size and (index.min() < 0 or index.max() >= len(images)):
             raise IndexError(f"Loader: positions must be 0..{len(images) - 1}, got {index.min()}..{index.max()}")
         channels_and_size = images.shape[1:] if images.ndim == 4 else (1, *images.shape[1:])
@@ -112,7 +140,7 @@ class Loader:
                 x.reshape(len(index), math.prod(images.shape[1:])),
                 self.scale,
                 self.offset,
-                get_num_threads(),
+                1 if _ALONE.get() else get_num_threads(),
             )
         else:
             np.multiply(images[index].reshape(x.shape), self.scale, out=x, dtype=self.dtype, casting="same_kind")

@@ -3,6 +3,8 @@
 Y. LeCun, C. Cortes, C. Burges: The MNIST database of handwritten digits.
 """
 
+import contextlib
+import errno
 import os
 import sys
 import warnings
@@ -95,10 +97,29 @@ def _cached() -> Located | None:
     return None
 
 
+def _make_private(folder: Path) -> None:
+    """Make a folder and those above it; what is new is the user's alone, as the XDG specification asks."""
+    for path in (*reversed(folder.parents), folder):
+        if not path.is_dir():
+            try:
+                path.mkdir(mode=0o700)
+            except FileExistsError:  # another process was faster, or there is a file, or a link that leads nowhere
+                if not path.is_dir():
+                    raise
+
+
 def _download() -> Located:
     """Put what is missing of the four files into the user's cache."""
     folder = cache_dir() / "mnist"
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        _make_private(folder)
+        if not os.access(folder, os.W_OK | os.X_OK):  # known before, rather than after, megabytes have come
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(folder))
+    except OSError as error:
+        raise DownloadError(
+            f"{error.filename}: the cache cannot be written: {error.strerror}; "
+            "$XDG_CACHE_HOME can name another place, $FASTCONV_DATA a folder with the files"
+        ) from None
     for file, path in zip(FILES, _present(folder), strict=True):
         if path is None:
             fetch(MIRRORS, folder / f"{file.name}.gz", file.size, file.sha256)
@@ -119,14 +140,16 @@ def locate(data_dir: PathLike | None = None, download: bool = True) -> Located:
     named = [] if data_dir is None else [(Path(data_dir), "data_dir")]
     if os.environ.get("FASTCONV_DATA"):
         named.append((Path(os.environ["FASTCONV_DATA"]), "$FASTCONV_DATA"))
-    without = []
+    without: list[str] = []
+    located: Located | None = None
     for folder, whose in named:
         located = _complete(folder, whose)
         if located is not None:
             break
         without.append(f"{whose} {folder}" + ("" if folder.is_dir() else " (which does not exist)"))
     else:
-        located = _cached()
+        with contextlib.suppress(PermissionError):  # somebody else's cache is none
+            located = _cached()
     if located is None:
         places = ", ".join([*without, f"the cache {cache_dir()}"])
         if not download:

@@ -1,7 +1,8 @@
 """Layers, losses and networks, with explicit forward and backward.
 
 One family a file: module.py has what they share, then containers.py, conv.py, unfold.py, pooling.py, linear.py,
-activation.py, norm.py, dropout.py, residual.py, losses.py, and init.py for how weights begin.
+activation.py, norm.py, dropout.py, residual.py, losses.py, init.py for how weights begin, and summary.py
+for the table that `model.summary(...)` gives.
 """
 
 from .activation import LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh

@@ -40,7 +40,7 @@ A network of one's own is a subclass, here one that is no chain:
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -48,6 +48,9 @@ from numpy.typing import DTypeLike, NDArray
 from fastconv import _validation as check
 from fastconv._memory import aligned_empty
 from fastconv._validation import ShapeError, describe, integer
+
+if TYPE_CHECKING:
+    from .summary import Summary
 
 Array: TypeAlias = NDArray[Any]
 Self = TypeVar("Self", bound="Module")
@@ -241,11 +244,15 @@ class Module:
 
     def _named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
         """Every name and its parameter; a parameter that is held in two places comes twice."""
-        for name, value in vars(self).items():
-            if isinstance(value, Parameter):
-                yield prefix + name, value
+        for name, value in self._own_parameters():
+            yield prefix + name, value
         for name, child in self.named_children():
             yield from child._named_parameters(f"{prefix}{name}.")
+
+    def _own_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        for name, value in vars(self).items():
+            if isinstance(value, Parameter):
+                yield name, value
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """(name, parameter), each parameter once, in the order of `state_dict`; a name is a path such as '0.weight'."""
@@ -353,6 +360,56 @@ class Module:
         return LoadResult(missing, unexpected)
 
     # -- looks ---------------------------------------------------------------------------------------------------------
+
+    def summary(self, input_shape: tuple[int, ...], batch_size: int = 128) -> Summary:
+        """The network as a table: each layer, the shape of what it gives, its parameters; then the totals.
+
+        One image of zeros goes through a copy of the network, in eval mode; the network itself stays as it is.
+
+        Parameters
+        ----------
+        input_shape : tuple of int
+            Of one image, without the batch: (C, H, W).
+        batch_size : int
+            How many images the memory of the activations is told for.
+
+        Returns
+        -------
+        summary : Summary
+            ``print(model.summary((1, 28, 28)))`` shows the table; its attributes are the figures in it.  Activations
+            are the results of all layers: training needs somewhat more, and layers that run as one need less.
+
+        Raises
+        ------
+        ShapeError
+            If the input does not fit; it names the layer.
+        TypeError
+            If input_shape is no tuple of ints.
+
+        Examples
+        --------
+        >>> from fastconv import nn
+        >>> model = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(1352, 10))
+        >>> print(model.summary((1, 28, 28)))
+        Sequential
+        -----------------------------------------
+        layer (type)   output shape    parameters
+        -----------------------------------------
+        input          (N, 1, 28, 28)
+        0 (Conv2d)     (N, 8, 26, 26)          80
+        1 (ReLU)       (N, 8, 26, 26)           0
+        2 (MaxPool2d)  (N, 8, 13, 13)           0
+        3 (Flatten)    (N, 1352)                0
+        4 (Linear)     (N, 10)             13,530
+        -----------------------------------------
+        parameters: 13,610
+        trainable:  13,610
+        buffers:    0
+        memory:     54.4 kB of parameters and buffers, 6.24 MB of activations for a batch of 128
+        """
+        from .summary import summary
+
+        return summary(self, input_shape, batch_size)
 
     def extra_repr(self) -> str:
         """The arguments, for `repr`."""

@@ -201,9 +201,10 @@ def max_pool2d_backward(grad_y: Array, indices: Array, input_shape: tuple[int, .
         planes,
         get_num_threads(),
     ):
-        wrong = indices[(indices < 0) | (indices >= pixels)].flat[0]
+        wrong = indices[(indices < 0) | (indices >= pixels)]
         raise ShapeError(
-            f"{op}: indices must be in 0 .. {pixels - 1}, positions in a plane of {shape[-2:]}, got {wrong}"
+            f"{op}: indices must be in 0 .. {pixels - 1}, positions in a plane of {shape[-2:]}, "
+            f"got {wrong[0] if wrong.size else 'others, which were changed during the call'}"
         )
     return grad_x
 
