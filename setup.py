@@ -37,7 +37,9 @@ if os.environ.get("FASTCONV_SANITIZE"):
     ]
 if os.environ.get("FASTCONV_COVERAGE"):
     INSTRUMENT += ["--coverage", "-fprofile-update=atomic"]
-OPTIMISE = ["-O1", "-g"] if INSTRUMENT else ["-O3", "-g0"]
+OPTIMISE = ["-O3", "-g0"]
+if INSTRUMENT:
+    OPTIMISE = ["-O0" if os.environ.get("FASTCONV_COVERAGE") else "-O1", "-g"]
 
 X86 = {
     "baseline": [],
@@ -111,7 +113,7 @@ setup(
                     ("NPY_TARGET_VERSION", "NPY_1_25_API_VERSION"),
                 ],
                 extra_compile_args=[
-                    *(["-O1", "-g"] if INSTRUMENT else ["-O2", "-g0"]),
+                    *(OPTIMISE if INSTRUMENT else ["-O2", "-g0"]),
                     "-fopenmp",
                     "-fvisibility=hidden",
                     *INSTRUMENT,
