@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastconv._untrusted import shown
+from fastconv._untrusted import open_without_waiting, shown
 from fastconv.data.errors import DataError
 from fastconv.data.idx import PathLike
 
@@ -53,7 +53,7 @@ def read_image(path: PathLike) -> NDArray[np.uint8]:
             "image files are read by pillow, which is not installed (pip install 'fastconv[train]')"
         ) from None
     path = Path(path)
-    with open(path, "rb", opener=_open_without_waiting) as file:
+    with open(path, "rb", opener=open_without_waiting) as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise DataError(f"{path}: is not a regular file")
@@ -87,10 +87,6 @@ def read_image(path: PathLike) -> NDArray[np.uint8]:
         except Exception as error:  # decoders raise nearly anything on damaged files
             text = shown(error, 100) or type(error).__name__
             raise DataError(f"{path}: the image is damaged ({text})") from None
-
-
-def _open_without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
 
 
 def _eight_bits(image: Any, pillow: Any) -> Any:
