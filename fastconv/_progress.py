@@ -18,7 +18,7 @@ LINE_INTERVAL = 1.0  # seconds between the lines of two epochs
 class Silent:
     """No progress at all; the others have the same methods."""
 
-    def step(self, images: int, loss: float, right: int) -> None:
+    def step(self, images: int, loss: float, right: float) -> None:
         """A batch has been trained on; `loss` is its mean, `right` how many of its images were right."""
 
     def epoch(self, entry: dict[str, Any], last: bool) -> None:
@@ -56,7 +56,7 @@ class Running:
         self._steps = 0
         self._loss = self._share = 0.0
 
-    def add(self, images: int, loss: float, right: int) -> None:
+    def add(self, images: int, loss: float, right: float) -> None:
         self._steps += 1
         weight = 1 / min(self._steps, self.FADES)
         self._loss += weight * (loss - self._loss)
@@ -83,7 +83,7 @@ class Rewritten(Lines):
         self._next_update = self._begin = time.monotonic()
         self._running = Running()
 
-    def step(self, images: int, loss: float, right: int) -> None:
+    def step(self, images: int, loss: float, right: float) -> None:
         self._done += images
         self._running.add(images, loss, right)
         now = time.monotonic()
@@ -132,7 +132,7 @@ class Bar(Lines):
     def _description(self) -> str:
         return f"epoch {min(self._epoch, self._epochs)}/{self._epochs}{self._running}"
 
-    def step(self, images: int, loss: float, right: int) -> None:
+    def step(self, images: int, loss: float, right: float) -> None:
         self._done += images
         self._running.add(images, loss, right)
         now = time.monotonic()

@@ -25,7 +25,17 @@ from typing import IO, Any, BinaryIO, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MOST_BYTES", "MOST_DIRECTORY", "Bounded", "npy_array", "open_file", "read_safetensors", "shown", "size_of"]
+__all__ = [
+    "MOST_BYTES",
+    "MOST_DIRECTORY",
+    "Bounded",
+    "npy_array",
+    "open_file",
+    "open_without_waiting",
+    "read_safetensors",
+    "shown",
+    "size_of",
+]
 
 MOST_BYTES = 1 << 32  # no file larger than this is read
 MOST_DIRECTORY = 1 << 22  # bytes that list what a file holds: some 40,000 arrays
@@ -74,7 +84,7 @@ def open_file(path: str | os.PathLike[str]) -> BinaryIO:
     ValueError
         If it is no regular file, or larger than MOST_BYTES.
     """
-    file = open(path, "rb", opener=_open_without_waiting)  # noqa: SIM115 (it is the caller's)
+    file = open(path, "rb", opener=open_without_waiting)  # noqa: SIM115 (it is the caller's)
     status = os.fstat(file.fileno())
     if stat.S_ISREG(status.st_mode) and status.st_size <= MOST_BYTES:
         return file
@@ -84,7 +94,8 @@ def open_file(path: str | os.PathLike[str]) -> BinaryIO:
     raise ValueError(f"{Path(path)}: has {status.st_size} bytes, more than is read ({MOST_BYTES})")
 
 
-def _open_without_waiting(path: str, flags: int) -> int:
+def open_without_waiting(path: str, flags: int) -> int:
+    """An opener for `open`: a pipe in the place of a file does not make us wait for someone to write."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
 
 

@@ -29,7 +29,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from fastconv import _validation as check
-from fastconv._untrusted import shown
+from fastconv._untrusted import open_without_waiting, shown
 from fastconv.nn import Module
 from fastconv.serialization import METADATA, PathLike, atomic_write, read_npz
 
@@ -96,7 +96,7 @@ def load_checkpoint(path: PathLike) -> dict[str, Any]:
         If the file cannot be read.
     """
     name = os.fspath(path)
-    with open(path, "rb", opener=_open_without_waiting) as raw:
+    with open(path, "rb", opener=open_without_waiting) as raw:
         try:
             version = _check_digest(raw)
             if version != VERSION:
@@ -120,10 +120,6 @@ def _state(raw: IO[bytes]) -> dict[str, Any]:
 
 class _OtherVersion(ValueError):
     """A file that is whole, but not for us."""
-
-
-def _open_without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # a named pipe would wait for its writer
 
 
 def _check_digest(raw: IO[bytes]) -> int:

@@ -136,7 +136,7 @@ class _Position:
     begin: dict[str, Any] | None  # for other batches: the states of their generators when the epoch began
     step: int = 0  # steps that were made
     images: int = 0
-    right: int = 0
+    right: float = 0.0
     total: float = 0.0  # of the losses of the images
     seconds: float = 0.0
 
@@ -264,6 +264,10 @@ class Trainer:
         batches = Loader(train, 128) if isinstance(train, ArrayDataset) else train
         if isinstance(batches, Iterator):
             raise TypeError("Trainer.fit: train is an iterator, which ends after one epoch; give a Loader or a list")
+        if isinstance(validation, Iterator):
+            raise TypeError(
+                "Trainer.fit: validation is an iterator, which ends after one epoch; give a Loader or a list"
+            )
         if isinstance(validation, ArrayDataset):
             validation = self._loader(validation, like=batches)
         fit = _Fit(batches, _kind(batches), generators({"train": batches, "validation": validation}), checkpoint)
@@ -498,6 +502,8 @@ class Trainer:
             if fit.interrupts.number is not None:  # a resumed run measures again, from the beginning
                 with_states(everything, before, "the run")
                 self._leave(fit)
+            if math.isnan(measured["accuracy"]):
+                raise ValueError("Trainer.fit: there are no validation images")
             if not math.isfinite(measured["loss"]):
                 raise self._diverged(f"the loss became {measured['loss']}", "on the validation data")
             entry |= {f"validation_{name}": value for name, value in measured.items()}
@@ -583,8 +589,8 @@ def evaluate(model: Module, loss: Loss, batches: Batches) -> dict[str, float]:
     """
     training = model.training
     model.eval()
-    images = right = 0
-    total = 0.0
+    images = 0
+    right = total = 0.0
     try:
         for x, y in batches:
             scores = model.forward(x)
@@ -599,9 +605,16 @@ def evaluate(model: Module, loss: Loss, batches: Batches) -> dict[str, float]:
     return {"loss": total / images, "accuracy": right / images}
 
 
-def _right(scores: Array, y: Array) -> int:
-    """How many rows of scores (N, C) are highest at their class."""
-    return int(np.count_nonzero(scores.argmax(axis=1) == y))
+def _right(scores: Array, y: Array) -> float:
+    """How many images have the highest of their scores (N, C) at their class; y may hold the probabilities of all.
+
+    An image with scores for each of its positions, (N, C, d1, ...), counts as the share of positions that are right.
+    """
+    classes = np.asarray(y)
+    if classes.ndim == scores.ndim:
+        classes = classes.argmax(axis=1)
+    hits = np.count_nonzero(scores.argmax(axis=1) == classes)
+    return hits * len(y) / max(classes.size, 1)
 
 
 def _images(batches: object) -> int | None:
@@ -701,7 +714,7 @@ def _position(fit: _Fit, saved: Mapping[str, Any]) -> _Position:
     """A position in an epoch, once it is known to be one of these batches."""
     order, begin = saved["order"], saved["begin"]
     batches = fit.batches
-    counts = {name: _count(name, saved[name]) for name in ("step", "images", "right")}
+    counts = {name: _count(name, saved[name]) for name in ("step", "images")}
     if isinstance(batches, Loader) and _knows_its_order(batches):
         size = len(batches.dataset)
         if not isinstance(order, np.ndarray) or order.dtype != np.int64 or order.shape != (size,):
@@ -712,8 +725,8 @@ def _position(fit: _Fit, saved: Mapping[str, Any]) -> _Position:
             raise check.ShapeError(f"Trainer.fit: the saved run was at batch {counts['step']} of {len(batches)}")
     elif not isinstance(begin, dict):
         raise check.ShapeError("Trainer.fit: the saved run does not say how its epoch began")
-    total, seconds = float(saved["total"]), float(saved["seconds"])
-    return _Position(order, begin, **counts, total=total, seconds=seconds)
+    right, total, seconds = (float(saved[name]) for name in ("right", "total", "seconds"))
+    return _Position(order, begin, **counts, right=right, total=total, seconds=seconds)
 
 
 def _count(name: str, value: object) -> int:

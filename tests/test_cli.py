@@ -201,6 +201,14 @@ def test_evaluate_uses_the_data_set_that_the_model_was_trained_on(tmp_path, caps
     assert "images a second" in out
 
 
+def test_evaluate_a_model_of_float64(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("fastconv.cli.evaluate.DIGITS_SIZE", 6 * 50)
+    info = serialization.ModelInfo("scratch", "digits", 1 / 255, 0.0)
+    serialization.save_model(tmp_path / "m.npz", models.build("scratch", 0, np.float64), info)
+    run("evaluate", tmp_path / "m.npz")
+    assert "of 50 images of digits" in capsys.readouterr().out
+
+
 def test_evaluate_bad_files(tmp_path, capsys):
     run("evaluate", tmp_path / "none.npz", status=1)
     assert capsys.readouterr().err == f"fastconv: error: {tmp_path / 'none.npz'}: No such file or directory\n"

@@ -45,7 +45,11 @@ def test_compare(matplotlib, tmp_path, capsys):
 
 def test_training_accuracy_is_measured_after_the_epoch():
     images = data.digits(60)
+<<<<<<< HEAD
     result = compare._train("ann", images, data.Splits(images, images, "digits", None), 2, progress=False)
+=======
+    result = compare._train("ann", data.Splits(images, images, "digits", None), 2, progress=False)
+>>>>>>> review
     for entry in result.history:
         assert entry["train_accuracy"] == entry["validation_accuracy"]  # of the same images
         assert entry["train_loss"] == entry["validation_loss"]
@@ -62,8 +66,14 @@ def test_images_of_another_shape():
 def test_both_see_the_same_images(monkeypatch, matplotlib):
     seen = []
 
+<<<<<<< HEAD
     def train(net, images, splits, epochs, progress):
         seen.append((images.labels.tobytes(), images.images.tobytes(), splits.test.images.tobytes()))
+=======
+    def train(net, splits, epochs, progress):
+        train, test, *_ = splits
+        seen.append((train.labels.tobytes(), train.images.tobytes(), test.images.tobytes()))
+>>>>>>> review
         entry = {"epoch": 1, "train_accuracy": 1.0, "validation_accuracy": 0.5}
         return compare._Result(net, 1, [entry], 0.1)
 
@@ -71,6 +81,30 @@ def test_both_see_the_same_images(monkeypatch, matplotlib):
     run("--data", "digits", "--train-size", 100)
     assert seen[0] == seen[1]
     assert np.frombuffer(seen[0][0], np.int64).size == 100
+
+
+def test_images_of_ones_own(matplotlib, tmp_path, capsys, rng):
+    pillow = pytest.importorskip("PIL.Image", reason="pillow is not installed")
+    for name in ("cat", "dog", "owl"):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for i in range(4):
+            pillow.fromarray(rng.integers(0, 256, (20, 30, 3), np.uint8)).save(
+                tmp_path / "pictures" / name / f"{i}.png"
+            )
+    run("--data", tmp_path / "pictures", "--ann-epochs", 1, "--cnn-epochs", 1, "--quiet")
+    assert capsys.readouterr().out.startswith("9 training images and 3 test images of pictures\n")
+
+
+def test_as_many_digits_as_were_asked_for(matplotlib, monkeypatch):
+    sizes = []
+
+    def train(net, splits, epochs, progress):
+        sizes.append(len(splits.train))
+        return compare._Result(net, 1, [{"epoch": 1, "train_accuracy": 1.0, "validation_accuracy": 0.5}], 0.1)
+
+    monkeypatch.setattr(compare, "_train", train)
+    run("--data", "digits", "--train-size", 2500)
+    assert sizes == [2500, 2500]
 
 
 @pytest.mark.parametrize(("out", "words"), [("x.jpg", "ends in .png"), ("no/x.png", "no folder")])

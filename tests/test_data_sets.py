@@ -244,6 +244,7 @@ def test_folders_that_will_not_do(pillow, tmp_path):
 def test_names_of_folders(tmp_path):
     assert folder_name("/a/my pets & co/") == "my-pets-co"
     assert folder_name("/") == "folder"
+    assert len(folder_name("/a/" + "x" * 250)) == 50  # the model's file, its history and temporary files are named so
 
 
 # -- networks for them -------------------------------------------------------------------------------------------------

@@ -374,6 +374,39 @@ def test_class_names_and_scores_of_squared_error(capsys):
     assert abs(sum(found["probabilities"]) - 1) < 1e-6
 
 
+def test_a_model_of_one_class(tmp_path, capsys):
+    random_model(tmp_path / "m.npz", classes=("only",))
+    save(some_digit(), tmp_path / "a.png")
+    run("a.png", "--model", "m.npz")
+    assert capsys.readouterr().out == "a.png: only  (100.0 %)\n"
+
+
+def test_of_equal_probabilities_the_first_counts(tmp_path, capsys):
+    model = models.build("scratch", 0)
+    for parameter in model.parameters():
+        parameter.data.fill(0)
+    serialization.save_model(tmp_path / "m.npz", model, serialization.ModelInfo("scratch", "digits", 1 / 255, 0.0))
+    save(some_digit(), tmp_path / "a.png")
+    run("a.png", "--model", "m.npz", "--json")
+    assert json.loads(capsys.readouterr().out)[0]["label"] == "0"
+    run("a.png", "--model", "m.npz")
+    assert capsys.readouterr().out == "a.png: 0  (10.0 %; 1: 10.0 %)\n"
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_models_of_folders_see_what_they_were_trained_on(channels, tmp_path, rng):
+    for name in ("cat", "dog"):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for i in range(2):
+            save(rng.integers(0, 256, (24, 40, 3), np.uint8), tmp_path / "pictures" / name / f"{i}.png")
+    train, _, classes = data.load_folder(tmp_path / "pictures", 16, channels, seed=0)
+    random_model(tmp_path / "m.npz", dataset="pictures", input_shape=(channels, 16, 16), classes=classes)
+    recognizer = Recognizer(tmp_path / "m.npz")
+    seen = [recognizer.prepare(images.read_image(path)) for path in sorted((tmp_path / "pictures" / "cat").iterdir())]
+    trained_on = train.images[0] / 255
+    assert min(np.abs(image - trained_on).max() for image in seen) < 1.5 / 255
+
+
 def test_inputs_of_other_shapes(tmp_path):
     """A model that looks at larger or coloured pictures says so in its file."""
     recognizer = Recognizer(random_model(tmp_path / "m.npz", input_shape=(1, 40, 56)))

@@ -47,6 +47,31 @@ def loader(n=200, seed=0, **options):
 # -- it learns and measures --------------------------------------------------------------------------------------------
 
 
+def test_accuracy_where_targets_are_probabilities(rng):
+    x = rng.normal(size=(3, 3)).astype(np.float32)
+    soft = np.array([[0.9, 0.1, 0], [0, 0.2, 0.8], [0.6, 0.4, 0]], np.float32)
+    model = nn.Sequential(nn.Linear(3, 3, rng=rng))
+    expected = np.mean(model.eval()(x).argmax(axis=1) == [0, 2, 0])
+    assert evaluate(model, nn.CrossEntropyLoss(), [(x, soft)])["accuracy"] == pytest.approx(expected)
+    (entry,) = trainer(model).fit([(x, soft)], 1, validation=[(x[:2], soft[:2])])
+    assert entry["train_accuracy"] == pytest.approx(expected)
+
+
+def test_accuracy_where_each_pixel_has_a_class(rng):
+    x = rng.normal(size=(4, 1, 5, 6)).astype(np.float32)
+    y = rng.integers(0, 3, (4, 5, 6))
+    model = nn.Sequential(nn.Conv2d(1, 3, 1, rng=rng))
+    expected = np.mean(model.eval()(x).argmax(axis=1) == y)
+    assert evaluate(model, nn.CrossEntropyLoss(), [(x, y)])["accuracy"] == pytest.approx(expected)
+
+
+def test_validation_must_last_for_all_epochs():
+    with pytest.raises(TypeError, match="validation is an iterator, which ends after one epoch"):
+        trainer().fit(loader(40), 2, validation=iter(loader(20)))
+    with pytest.raises(ValueError, match="there are no validation images"):
+        trainer().fit(loader(40), 1, validation=[])
+
+
 def test_it_learns_a_separable_problem():
     t = trainer()
     history = t.fit(loader(), 6, validation=bars(100, seed=1))

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+
 from fastconv import data, nn
 from fastconv.training import EVALUATION_BATCH, evaluate
 
 
+def dtype_of(model: nn.Module) -> np.dtype[Any]:
+    """Of the inputs that a model takes."""
+    return next((parameter.dtype for parameter in model.parameters()), np.dtype(np.float32))
+
+
 def test_accuracy(model: nn.Module, images: data.ArrayDataset, scale: float, offset: float) -> float:
     """The share of images that the model has right."""
-    loader = data.Loader(images, EVALUATION_BATCH, shuffle=False, scale=scale, offset=offset)
+    loader = data.Loader(images, EVALUATION_BATCH, shuffle=False, scale=scale, offset=offset, dtype=dtype_of(model))
     return evaluate(model, nn.CrossEntropyLoss(), loader)["accuracy"]
 
 

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastconv import models, nn, serialization
+from fastconv import data, models, nn, serialization
+from fastconv.cli._evaluation import dtype_of
 from fastconv.data import framing
 from fastconv.ops import softmax
 
@@ -45,18 +46,20 @@ class Recognizer:
         shape = self.info.input_shape
         if len(shape) != 3 or shape[0] not in (1, 3) or not all(1 <= extent <= 1024 for extent in shape):
             raise ValueError(f"{path}: takes inputs of shape {shape}; images are (1, H, W) or (3, H, W)")
-        self.dtype = next((parameter.dtype for parameter in self.model.parameters()), np.dtype(np.float32))
+        self.dtype = dtype_of(self.model)
         # A network trained by squared error against ones and zeros estimates probabilities, not their logarithms.
         self._squared_error = models.recipe(self.info.net).loss == "squared-error"
 
     def prepare(self, image: NDArray[Any]) -> F32 | None:
         """An image of any size as the network should see it, (C, H, W) from 0 to 1; None where there is nothing.
 
-        Grey models see ink on an empty sheet, framed as MNIST is; models of three channels the picture itself.
+        Grey models of the named sets see ink on an empty sheet, framed as MNIST is; models of three channels, and those
+        that were trained on a folder of images, the picture itself, as `data.load_folder` reads it.
         """
         channels, height, width = self.info.input_shape
-        if channels == 3:
-            return framing.resize(image, height, width)
+        if channels == 3 or self.info.dataset not in data.NAMES:
+            picture = framing.picture(image, height, width)
+            return picture if picture is None or channels == 3 else np.tensordot(framing.GREY, picture, 1)[None]
         drawn = framing.ink(image)
         return None if drawn is None else self._framed(framing.frame(drawn, min(height, width)))
 

@@ -60,11 +60,19 @@ def run(args: argparse.Namespace) -> int:
     if out.suffix.lower() != ".png":
         raise ValueError(f"--out: pictures are PNG; expected a name that ends in .png, got {out}")
     with fastconv.threads(args.threads) if args.threads else contextlib.nullcontext():
-        splits = data.load(args.data, args.data_dir, download=not args.no_download, digits_size=DIGITS_SIZE // 6)
+        splits = data.load(
+            args.data, args.data_dir, download=not args.no_download, digits_size=max(DIGITS_SIZE // 6, args.train_size)
+        )
         if splits.notice:
             print(f"fastconv: {splits.notice}", file=sys.stderr)
+<<<<<<< HEAD
         images = splits.train[: args.train_size]
         results = [_train(net, images, splits, getattr(args, f"{net}_epochs"), not args.quiet) for net in EPOCHS]
+=======
+        splits = splits._replace(train=splits.train[: args.train_size])
+        results = [_train(net, splits, getattr(args, f"{net}_epochs"), not args.quiet) for net in EPOCHS]
+    images = splits.train
+>>>>>>> review
     title = f"{count(len(images), 'training image')} of {titled(splits.name)}, tested on {len(splits.test):,} others"
     plots.save(plots.comparison([(f"{r.net}: {_WHAT[r.net]}", r.history) for r in results], title), out)
     print(f"{count(len(images), 'training image')} and {count(len(splits.test), 'test image')} of {splits.name}")
@@ -100,7 +108,11 @@ class _MeasureTraining(Callback):
         entry["train_loss"], entry["train_accuracy"] = measured["loss"], measured["accuracy"]
 
 
+<<<<<<< HEAD
 def _train(net: str, images: data.ArrayDataset, splits: data.Splits, epochs: int, progress: bool) -> _Result:
+=======
+def _train(net: str, splits: data.Splits, epochs: int, progress: bool) -> _Result:
+>>>>>>> review
     """Train a network by its recipe; smaller batches for few images, so that there are steps enough."""
     recipe = replace(models.recipe(net), epochs=epochs)
     if recipe.batch_size > 1:
@@ -109,11 +121,15 @@ def _train(net: str, images: data.ArrayDataset, splits: data.Splits, epochs: int
     rng = np.random.default_rng(model_seed)
     model = models.build(net, rng, input_shape=splits.input_shape, classes=len(splits.classes))
     batches = data.Loader(
-        images, recipe.batch_size, recipe.shuffle, np.random.default_rng(order_seed), recipe.scale, recipe.offset
+        splits.train, recipe.batch_size, recipe.shuffle, np.random.default_rng(order_seed), recipe.scale, recipe.offset
     )
     known, unknown = (
         data.Loader(part, EVALUATION_BATCH, shuffle=False, scale=recipe.scale, offset=recipe.offset)
+<<<<<<< HEAD
         for part in (images, splits.test)
+=======
+        for part in (splits.train, splits.test)
+>>>>>>> review
     )
     optimizer = recipe.make_optimizer(model.parameters())
     trainer = Trainer(

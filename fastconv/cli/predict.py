@@ -29,7 +29,8 @@ def add(subparsers: Any) -> argparse.ArgumentParser:
         "predict",
         help="say what images show",
         description="Say what images show, by a saved model.  Dark ink on a light sheet or light on dark, of any size "
-        "and colour: it is found, scaled and centred as MNIST's digits are.",
+        "and colour: it is found, scaled and centred as MNIST's digits are.  Models of colours, and those that were "
+        "trained on a folder of images, see the middle of the picture as it is.",
         epilog="The exit status is 0 only when all images were read; those that were are reported in any case.",
         allow_abbrev=False,
     )
@@ -123,6 +124,8 @@ def _line(file: str, shares: list[float] | None, classes: tuple[str, ...]) -> st
     """The result for one file, for readers."""
     if shares is None:
         return f"{file}: nothing (the image is empty)"
-    first, second = np.argsort(shares, kind="stable")[::-1][:2]
+    first, *others = np.argsort(-np.array(shares), kind="stable")  # of equals the first, as argmax has it
     text = f"{file}: {classes[first]}  ({100 * shares[first]:.1f} %"
-    return text + (f"; {classes[second]}: {100 * shares[second]:.1f} %)" if shares[second] >= 0.001 else ")")
+    if others and shares[others[0]] >= 0.001:
+        text += f"; {classes[others[0]]}: {100 * shares[others[0]]:.1f} %"
+    return text + ")"

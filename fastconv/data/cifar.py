@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fastconv._untrusted import open_without_waiting
 from fastconv.data.datasets import ArrayDataset
 from fastconv.data.errors import DataError, DatasetNotFoundError
 from fastconv.data.idx import MAX_BYTES, PathLike
@@ -41,7 +42,7 @@ def read_records(path: PathLike) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         If it cannot be read.
     """
     path = Path(path)
-    with open(path, "rb", opener=_open_without_waiting) as file:
+    with open(path, "rb", opener=open_without_waiting) as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise DataError(f"{path}: is not a regular file")
@@ -58,10 +59,6 @@ def read_records(path: PathLike) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         bad = int(np.argmax(labels >= len(CIFAR10_CLASSES)))
         raise DataError(f"{path}: label {labels[bad]} of image {bad} is out of range 0..9")
     return np.ascontiguousarray(records[:, 1:]).reshape(-1, *SHAPE), labels.astype(np.int64)
-
-
-def _open_without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
 
 
 def load_cifar10(data_dir: PathLike | None = None) -> tuple[ArrayDataset, ArrayDataset]:

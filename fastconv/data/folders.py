@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fastconv.data.datasets import ArrayDataset
 from fastconv.data.errors import DataError, DatasetNotFoundError
-from fastconv.data.framing import resize
+from fastconv.data.framing import GREY, picture
 from fastconv.data.idx import MAX_BYTES, PathLike
 from fastconv.data.images import SUFFIXES, read_image
 
@@ -24,12 +24,12 @@ __all__ = ["IMAGE_SIZE", "folder_name", "load_folder"]
 IMAGE_SIZE = 32  # pixels a side, where nothing else is asked for
 HELD_OUT = 0.2  # of the images of each class
 MOST_SIDE = 512
-_GREY = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
+LONGEST_NAME = 50  # letters; a file is to be named so, with more behind
 
 
 def folder_name(path: PathLike) -> str:
     """What a folder of images is called, in letters that a file name can have."""
-    return re.sub(r"[^\w.-]+", "-", Path(path).resolve().name).strip("-.") or "folder"
+    return re.sub(r"[^\w.-]+", "-", Path(path).resolve().name).strip("-.")[:LONGEST_NAME] or "folder"
 
 
 def load_folder(
@@ -138,26 +138,16 @@ def _read(
     labels = np.array([classes.index(name) for name, paths in files.items() for _ in paths], np.int64)
     images = np.empty((len(labels), 3, height, width), np.uint8)
     for i, path in enumerate(path for paths in files.values() for path in paths):
-        image = resize(_cut(read_image(path), height, width), height, width)
+        image = picture(read_image(path), height, width)
         if image is None:
             raise DataError(f"{os.fspath(path)}: the image is empty")
         images[i] = np.rint(image * 255)
     return images, labels
 
 
-def _cut(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """The middle of an image (H, W, 4), as much of it as has the proportions of `height` to `width`."""
-    rows, columns = image.shape[:2]
-    if rows * width > columns * height:
-        keep = max(1, round(columns * height / width))
-        return image[(rows - keep) // 2 :][:keep]
-    keep = max(1, round(rows * width / height))
-    return image[:, (columns - keep) // 2 :][:, :keep]
-
-
 def _grey(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """(M, 3, H, W) in colour -> (M, 1, H, W)."""
     grey = np.zeros((len(images), 1, *images.shape[2:]), np.float32)
     for channel in range(3):
-        grey[:, 0] += images[:, channel] * _GREY[channel]
+        grey[:, 0] += images[:, channel] * GREY[channel]
     return np.rint(grey).astype(np.uint8)

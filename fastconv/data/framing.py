@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["draw_strokes", "frame", "ink", "resize"]
+__all__ = ["GREY", "draw_strokes", "frame", "ink", "picture"]
 
 SIDE, BOX = 28, 20  # pixels: the image, and the box that the ink fills
 LEAST_CONTRAST = 0.08  # of the way from black to white; less is an empty sheet
@@ -27,6 +27,7 @@ LARGE = 100  # pixels: height and width from which single pixels do not count
 FLAT = 0.02  # a background whose border varies by less is of one colour
 PEN = (0.95, 1.8)  # pixels of the box: least and most half width of a pen
 LEAST_EXTENT = 0.1  # of the sheet: a smaller drawing is not enlarged further
+GREY = np.array([0.299, 0.587, 0.114], np.float32)  # of red, green and blue: ITU-R BT.601
 MOST_SAMPLES = 600  # of a path: a scribble that is longer is sampled more coarsely
 
 F32 = NDArray[np.float32]
@@ -215,8 +216,10 @@ def _centred(box: NDArray[Any], side: int) -> F32:
     return image
 
 
-def resize(image: NDArray[Any], height: int, width: int) -> F32 | None:
+def picture(image: NDArray[Any], height: int, width: int) -> F32 | None:
     """An image in colour at another size, for models that look at whole pictures and not at ink.
+
+    It is cut to the proportions of `height` to `width`, around its middle, and made smaller or larger.
 
     Parameters
     ----------
@@ -228,12 +231,24 @@ def resize(image: NDArray[Any], height: int, width: int) -> F32 | None:
     -------
     ndarray, float32, shape (3, height, width), from 0 to 1, or None for an image without pixels
     """
-    pixels = _pixels(image)
+    pixels = _pixels(_cut(np.asarray(image), height, width))
     if pixels.size == 0:
         return None
     rows, columns = _resampling(pixels.shape[0], height), _resampling(pixels.shape[1], width)
     planes = [rows @ pixels[:, :, channel] @ columns.T for channel in range(pixels.shape[2])]
     return np.asarray(np.stack(planes if len(planes) == 3 else planes * 3), np.float32)
+
+
+def _cut(image: NDArray[Any], height: int, width: int) -> NDArray[Any]:
+    """The middle of an image (H, W, ...), as much of it as has the proportions of `height` to `width`."""
+    if image.ndim < 2:
+        return image  # `_pixels` refuses it
+    rows, columns = image.shape[:2]
+    if rows * width > columns * height:
+        keep = max(1, round(columns * height / width))
+        return image[(rows - keep) // 2 :][:keep]
+    keep = max(1, round(rows * width / height))
+    return image[:, (columns - keep) // 2 :][:, :keep]
 
 
 # -- the path of a pen -------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from fastconv._untrusted import open_without_waiting
 from fastconv.data.errors import DataError
 
 __all__ = ["MAX_BYTES", "read_images", "read_labels"]
@@ -170,15 +171,10 @@ def parse(raw: BinaryIO, name: str, ndim: int) -> NDArray[np.uint8]:
 
 
 def _read(path: PathLike, ndim: int) -> NDArray[np.uint8]:
-    with open(path, "rb", opener=_open_without_waiting) as raw:
+    with open(path, "rb", opener=open_without_waiting) as raw:
         if not stat.S_ISREG(os.fstat(raw.fileno()).st_mode):
             raise DataError(f"{Path(path)}: is not a regular file")
         return parse(raw, str(Path(path)), ndim)
-
-
-def _open_without_waiting(path: str, flags: int) -> int:
-    """Open a file; a pipe in its place does not make us wait for someone to write."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
 
 
 def read_images(path: PathLike) -> NDArray[np.uint8]:

@@ -11,7 +11,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastconv._untrusted import shown
+from fastconv._untrusted import open_without_waiting, shown
 from fastconv.data.errors import DataError
 from fastconv.data.idx import PathLike
 
@@ -48,7 +48,7 @@ def read_image(path: PathLike) -> NDArray[np.uint8]:
         If it cannot be opened.
     """
     path = Path(path)
-    with open(path, "rb", opener=_open_without_waiting) as file:
+    with open(path, "rb", opener=open_without_waiting) as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise DataError(f"{path}: is not a regular file")
@@ -94,6 +94,7 @@ def decode_image(file: IO[bytes], name: str) -> NDArray[np.uint8]:
         raise DataError(f"{name}: the image is damaged ({text})") from None
 
 
+<<<<<<< HEAD
 def _open_without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
 
@@ -102,6 +103,8 @@ def _is_deep(image: Any) -> bool:
     return bool(image.mode.startswith(("I", "F")))
 
 
+=======
+>>>>>>> review
 def _eight_bits(image: Any, pillow: Any) -> Any:
     """The first frame with 8 bits a channel; pillow's own conversion of deeper grey cuts it off at 255."""
     if _is_deep(image):
