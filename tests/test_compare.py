@@ -45,11 +45,7 @@ def test_compare(matplotlib, tmp_path, capsys):
 
 def test_training_accuracy_is_measured_after_the_epoch():
     images = data.digits(60)
-<<<<<<< HEAD
-    result = compare._train("ann", images, data.Splits(images, images, "digits", None), 2, progress=False)
-=======
     result = compare._train("ann", data.Splits(images, images, "digits", None), 2, progress=False)
->>>>>>> review
     for entry in result.history:
         assert entry["train_accuracy"] == entry["validation_accuracy"]  # of the same images
         assert entry["train_loss"] == entry["validation_loss"]
@@ -60,20 +56,15 @@ def test_images_of_another_shape():
     images = data.ArrayDataset(rng.integers(0, 256, (20, 3, 16, 20), np.uint8), rng.integers(0, 3, 20))
     splits = data.Splits(images, images, "x", None, ("a", "b", "c"))
     for net in compare.EPOCHS:
-        assert len(compare._train(net, images, splits, 1, progress=False).history) == 1
+        assert len(compare._train(net, splits, 1, progress=False).history) == 1
 
 
 def test_both_see_the_same_images(monkeypatch, matplotlib):
     seen = []
 
-<<<<<<< HEAD
-    def train(net, images, splits, epochs, progress):
-        seen.append((images.labels.tobytes(), images.images.tobytes(), splits.test.images.tobytes()))
-=======
     def train(net, splits, epochs, progress):
         train, test, *_ = splits
         seen.append((train.labels.tobytes(), train.images.tobytes(), test.images.tobytes()))
->>>>>>> review
         entry = {"epoch": 1, "train_accuracy": 1.0, "validation_accuracy": 0.5}
         return compare._Result(net, 1, [entry], 0.1)
 

@@ -65,14 +65,9 @@ def run(args: argparse.Namespace) -> int:
         )
         if splits.notice:
             print(f"fastconv: {splits.notice}", file=sys.stderr)
-<<<<<<< HEAD
-        images = splits.train[: args.train_size]
-        results = [_train(net, images, splits, getattr(args, f"{net}_epochs"), not args.quiet) for net in EPOCHS]
-=======
         splits = splits._replace(train=splits.train[: args.train_size])
         results = [_train(net, splits, getattr(args, f"{net}_epochs"), not args.quiet) for net in EPOCHS]
     images = splits.train
->>>>>>> review
     title = f"{count(len(images), 'training image')} of {titled(splits.name)}, tested on {len(splits.test):,} others"
     plots.save(plots.comparison([(f"{r.net}: {_WHAT[r.net]}", r.history) for r in results], title), out)
     print(f"{count(len(images), 'training image')} and {count(len(splits.test), 'test image')} of {splits.name}")
@@ -108,11 +103,7 @@ class _MeasureTraining(Callback):
         entry["train_loss"], entry["train_accuracy"] = measured["loss"], measured["accuracy"]
 
 
-<<<<<<< HEAD
-def _train(net: str, images: data.ArrayDataset, splits: data.Splits, epochs: int, progress: bool) -> _Result:
-=======
 def _train(net: str, splits: data.Splits, epochs: int, progress: bool) -> _Result:
->>>>>>> review
     """Train a network by its recipe; smaller batches for few images, so that there are steps enough."""
     recipe = replace(models.recipe(net), epochs=epochs)
     if recipe.batch_size > 1:
@@ -125,11 +116,7 @@ def _train(net: str, splits: data.Splits, epochs: int, progress: bool) -> _Resul
     )
     known, unknown = (
         data.Loader(part, EVALUATION_BATCH, shuffle=False, scale=recipe.scale, offset=recipe.offset)
-<<<<<<< HEAD
-        for part in (images, splits.test)
-=======
         for part in (splits.train, splits.test)
->>>>>>> review
     )
     optimizer = recipe.make_optimizer(model.parameters())
     trainer = Trainer(

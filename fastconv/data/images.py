@@ -94,17 +94,10 @@ def decode_image(file: IO[bytes], name: str) -> NDArray[np.uint8]:
         raise DataError(f"{name}: the image is damaged ({text})") from None
 
 
-<<<<<<< HEAD
-def _open_without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-
-
 def _is_deep(image: Any) -> bool:
     return bool(image.mode.startswith(("I", "F")))
 
 
-=======
->>>>>>> review
 def _eight_bits(image: Any, pillow: Any) -> Any:
     """The first frame with 8 bits a channel; pillow's own conversion of deeper grey cuts it off at 255."""
     if _is_deep(image):
