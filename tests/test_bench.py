@@ -13,6 +13,7 @@ from fastconv.cli import bench, main
 def quick(monkeypatch):
     """A few calls of each are enough to see that it works."""
     monkeypatch.setattr(bench, "SECONDS", 0.0)
+    monkeypatch.setattr(bench, "PAUSE", 0.0)
 
 
 def run(*arguments, status=0):

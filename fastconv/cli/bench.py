@@ -2,7 +2,7 @@
 
 The layers are those of the named networks.  NumPy's side is written as one does it well: windows as columns of a matrix
 and one matrix product (im2col), pools by strided slices instead of loops over pixels.  Both work on the same arrays,
-turn about, and the median of the times counts.
+in turns, and the median of the times counts.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ from fastconv.cli._evaluation import count
 
 BATCH = 32
 SECONDS = 0.2  # for each row of the table, each side half of it
-LEAST, MOST = 3, 1000  # times that each side is measured
+ROUNDS = 2
+LEAST = 2  # times that each side is measured in a round
+PAUSE = 0.1  # seconds
 
 F32 = NDArray[np.float32]
 
@@ -138,16 +140,21 @@ def _passes(layer: Layer, batch: int) -> list[Pass]:
 
 
 def _medians(first: Callable[[], Any], second: Callable[[], Any]) -> tuple[float, float]:
-    """Seconds that two calls take, measured turn about, so that what else the machine does strikes both."""
+    """Seconds that two calls take, measured in turns, so that what else the machine does strikes both.
+
+    After the other's turn there is a pause: the threads of NumPy's library and ours go on looking for work for a while,
+    and would take the processors from whoever comes next.
+    """
     times: tuple[list[float], list[float]] = ([], [])
-    for call in (first, second):
-        call()  # memory and caches are there from now on
-    end = time.perf_counter() + SECONDS
-    while len(times[0]) < LEAST or (time.perf_counter() < end and len(times[0]) < MOST):
+    for _ in range(ROUNDS):
         for call, seconds in zip((first, second), times, strict=True):
-            begin = time.perf_counter()
-            call()
-            seconds.append(max(time.perf_counter() - begin, 1e-9))
+            time.sleep(PAUSE)
+            call()  # memory and caches are there from now on
+            least, end = len(seconds) + LEAST, time.perf_counter() + SECONDS / (2 * ROUNDS)
+            while len(seconds) < least or time.perf_counter() < end:
+                begin = time.perf_counter()
+                call()
+                seconds.append(max(time.perf_counter() - begin, 1e-9))
     return statistics.median(times[0]), statistics.median(times[1])
 
 
