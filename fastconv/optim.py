@@ -77,6 +77,7 @@ class Optimizer:
     """
 
     settings: tuple[str, ...] = ("lr",)  # names of what a group has beside its parameters
+    optional: tuple[str, ...] = ()  # arrays of the state that come and stay when a setting is changed between steps
     lr = Setting()
 
     def __init__(self, params: Iterable[Parameter] | Iterable[Mapping[str, Any]], lr: float, **others: Any) -> None:
@@ -223,7 +224,7 @@ class Optimizer:
 
     def _loaded(self, op: str, i: int, entries: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
         """A copy of the state of parameter number i, once it is known to be fit for the kernel."""
-        if entries and set(entries) != set(names):
+        if entries and not set(names) - set(self.optional) <= set(entries) <= {*names, *self.optional}:
             raise check.ShapeError(f"{op}: the state of parameter {i} has {sorted(entries)}, expected {sorted(names)}")
         data = self.params[i].data
         copies: dict[str, Any] = {}
@@ -382,6 +383,7 @@ class Adam(Optimizer):
     weight_decay = Setting()
     amsgrad = Setting()
     maximize = Setting()
+    optional = ("max_exp_avg_sq",)
     decoupled = False
 
     def __init__(

@@ -614,7 +614,7 @@ def _right(scores: Array, y: Array) -> float:
     if classes.ndim == scores.ndim:
         classes = classes.argmax(axis=1)
     hits = np.count_nonzero(scores.argmax(axis=1) == classes)
-    return hits * len(y) / max(classes.size, 1)
+    return float(hits * len(y) / max(classes.size, 1))
 
 
 def _images(batches: object) -> int | None:

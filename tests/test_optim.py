@@ -331,3 +331,25 @@ def test_an_optimizer_must_define_its_update():
     parameter.grad = np.ones(3)
     with pytest.raises(NotImplementedError, match="Optimizer"):
         optim.Optimizer([parameter], 0.1).step()
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_amsgrad_changed_between_steps_is_saved_and_loaded(first):
+    def make(amsgrad):
+        parameter = nn.Parameter(np.linspace(-1, 1, 5))
+        return parameter, optim.Adam([parameter], 0.1, amsgrad=amsgrad)
+
+    def step(parameter, optimizer, factor):
+        parameter.grad = factor * parameter.data
+        optimizer.step()
+
+    parameter, optimizer = make(first)
+    step(parameter, optimizer, 3)
+    optimizer.amsgrad = not first
+    other, loaded = make(first)
+    for _ in range(2):  # before the next step, and after it
+        loaded.load_state_dict(optimizer.state_dict())
+        other.data[...] = parameter.data
+        step(parameter, optimizer, 0.5)
+        step(other, loaded, 0.5)
+        assert np.array_equal(other.data, parameter.data)

@@ -1,4 +1,4 @@
-"""The command `fastconv`: train, evaluate, compare, predict, draw, show, info.
+"""The command `fastconv`: train, evaluate, compare, predict, draw, show, bench, info.
 
 One file a subcommand; each has `add(subparsers)`, which describes its arguments, and `run(args)`, which does its work
 and returns the exit status.  Results go to stdout; progress, notices and errors to stderr.  Exit status: 0 only on
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from fastconv.cli import compare, draw, evaluate, info, predict, show, train
+    from fastconv.cli import bench, compare, draw, evaluate, info, predict, show, train
 
     parser = argparse.ArgumentParser(
         prog="fastconv", description="Train and use small convolutional networks on a CPU.", allow_abbrev=False
@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"fastconv {__version__}")
     parser.add_argument("--debug", action="store_true", help="show a traceback with errors")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (train, evaluate, compare, predict, draw, show, info):
+    for command in (train, evaluate, compare, predict, draw, show, bench, info):
         subparser = command.add(subparsers)
         subparser.set_defaults(run=command.run)
         subparser.add_argument(

@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+from fastconv import _validation as check
 from fastconv._validation import ShapeError
 
 from .activation import ReLU
 from .containers import Sequential
 from .conv import Conv2d
 from .linear import Flatten, Linear
-from .module import Array, Module
+from .module import Array, Module, positive
 from .norm import BatchNorm2d
 from .pooling import AdaptiveAvgPool2d
 
@@ -70,6 +71,7 @@ class BasicBlock(Module):
         dtype: DTypeLike = np.float32,
         rng: np.random.Generator | None = None,
     ) -> None:
+        stride = positive("BasicBlock", "stride", stride)
         options: dict[str, Any] = {"bias": False, "dtype": dtype, "rng": rng, "init": "kaiming"}
         self.conv1 = Conv2d(in_channels, channels, 3, stride, padding=1, **options)
         self.bn1 = BatchNorm2d(channels, dtype=dtype)
@@ -154,10 +156,11 @@ class ResNet(Module):
         dtype: DTypeLike = np.float32,
         rng: np.random.Generator | None = None,
     ) -> None:
-        if not 1 <= len(blocks) <= 4 or len(blocks) != len(channels) or min(blocks) < 1:
+        blocks, channels = _counts("blocks", blocks), _counts("channels", channels)
+        if not 1 <= len(blocks) <= 4 or len(blocks) != len(channels):
             raise ShapeError(
-                f"ResNet: blocks and channels must be one to four numbers each, as many of one as of the other and at "
-                f"least one block a stage, got blocks={tuple(blocks)} and channels={tuple(channels)}"
+                f"ResNet: blocks and channels must be one to four numbers each, as many of one as of the other, "
+                f"got blocks={check.describe(blocks)} and channels={check.describe(channels)}"
             )
         self.conv1 = Conv2d(in_channels, channels[0], 3, padding=1, bias=False, dtype=dtype, rng=rng, init="kaiming")
         self.bn1 = BatchNorm2d(channels[0], dtype=dtype)
@@ -187,3 +190,10 @@ class ResNet(Module):
         for layer in reversed(list(self.children())):
             grad = layer.backward(grad, need_grad_x=need_grad_x or layer is not self.conv1)
         return grad if need_grad_x else None
+
+
+def _counts(name: str, value: object) -> tuple[int, ...]:
+    """Numbers of at least 1."""
+    if not isinstance(value, (tuple, list)):
+        raise TypeError(f"ResNet: {name} must be a sequence of ints, got {check.describe(value)}")
+    return tuple(positive("ResNet", f"{name}[{i}]", one) for i, one in enumerate(value))
