@@ -37,7 +37,7 @@ if os.environ.get("FASTCONV_SANITIZE"):
     ]
 if os.environ.get("FASTCONV_COVERAGE"):
     INSTRUMENT += ["--coverage", "-fprofile-update=atomic"]
-OPTIMISE = ["-O3", "-g0"]
+OPTIMISE = ["-O3", "-g0", "-fno-asynchronous-unwind-tables"]  # no exceptions pass through C
 if INSTRUMENT:
     OPTIMISE = ["-O0" if os.environ.get("FASTCONV_COVERAGE") else "-O1", "-g"]
 

@@ -24,14 +24,20 @@ REFUSED = [row.values for row in test_bad_input.ROWS]
 
 
 def check_flat(function: Callable[[], Any], calls: int) -> None:
-    """A leak of 100 bytes a call shows in the first half at 10,000 calls, one of 20 in the second."""
+    """A leak of 100 bytes a call shows in the first half at 10,000 calls, one of 20 in the second.
+
+    The pages of a process that has run thousands of tests come and go for other reasons too; a leak is there each time.
+    """
     for _ in range(calls // 5):
         function()
-    gc.collect()
-    before = resident()
-    for _ in range(calls):
-        function()
-    assert resident() - before < MEGABYTE
+    grown = []
+    while len(grown) < 3 and (not grown or grown[-1] >= MEGABYTE):
+        gc.collect()
+        before = resident()
+        for _ in range(calls):
+            function()
+        grown.append(resident() - before)
+    assert grown[-1] < MEGABYTE, grown
 
     traced = max(calls // 4, 20)
     tracemalloc.start()

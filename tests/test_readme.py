@@ -21,6 +21,7 @@ SHORTER = {  # what the tests add to a command
     "compare": "--data digits --train-size 60 --ann-epochs 2 --cnn-epochs 1",
     "show": "--no-download",
     "predict": "",
+    "bench": "--batch-size 1",
     "info": "",
 }
 
@@ -83,4 +84,13 @@ def test_command_runs(home, command):
 
 def test_the_commands_are_all_there():
     told = {line.split()[1] for line in HOUR}
-    assert told == {"draw", "show", "predict", "compare", "evaluate", "train", "info"}  # draw: tests/test_draw.py
+    assert told == {
+        "draw",
+        "show",
+        "predict",
+        "compare",
+        "evaluate",
+        "train",
+        "bench",
+        "info",
+    }  # draw: tests/test_draw.py
