@@ -215,6 +215,7 @@ def test_evaluate_bad_files(tmp_path, capsys):
     (tmp_path / "bad.npz").write_bytes(b"nonsense")
     run("evaluate", tmp_path / "bad.npz", status=1)
     assert "bad.npz: the file is damaged" in capsys.readouterr().err
+    (tmp_path / "bad.pt").write_bytes(b"x")
     run("evaluate", tmp_path / "bad.pt", status=1)
     assert "end in .npz or .safetensors" in capsys.readouterr().err
 
@@ -417,3 +418,16 @@ def test_a_reader_that_goes_away():
         f"{sys.executable} -m fastconv info | head -c 1", shell=True, capture_output=True, text=True, timeout=120
     )
     assert done.stderr == ""
+
+
+def test_a_folder_of_data_that_is_not_there_is_no_reason_to_train_on_something_else(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["train", "--data-dir", "typo"])
+    assert "--data-dir: there is no folder 'typo'" in capsys.readouterr().err
+
+
+def test_models_that_are_replaced_are_named(capsys):
+    run(*SMALL, "--quiet")
+    assert "is replaced" not in capsys.readouterr().err
+    run(*SMALL, "--quiet")
+    assert "was there, and is replaced" in capsys.readouterr().err

@@ -102,7 +102,7 @@ def test_a_file_instead_of_a_folder(tmp_path: Path) -> None:
 
 def test_not_found(tmp_path: Path) -> None:
     assert find_mnist() is None
-    with pytest.raises(DatasetNotFoundError, match=r"not in the cache .* downloading was not asked for"):
+    with pytest.raises(DatasetNotFoundError, match=r"not in the cache .* downloading is switched off"):
         load_mnist(download=False)
     with pytest.raises(FileNotFoundError, match=r"could not be downloaded .*no network"):
         load_mnist()

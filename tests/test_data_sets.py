@@ -210,7 +210,21 @@ def test_train_and_test_folders(pillow, tmp_path):
     write_images(tmp_path / "x" / "train", pillow, {"a": 3, "b": 4})
     write_images(tmp_path / "x" / "test", pillow, {"b": 2, "a": 1})
     train, test, classes = data.load_folder(tmp_path / "x")
-    assert (classes, train.labels.tolist(), test.labels.tolist()) == (("a", "b"), [0, 0, 0, 1, 1, 1, 1], [0, 1, 1])
+    assert (classes, sorted(train.labels.tolist()), test.labels.tolist()) == (("a", "b"), [0] * 3 + [1] * 4, [0, 1, 1])
+
+
+def test_training_images_of_folders_come_in_mixed_order(pillow, tmp_path):
+    """Else a network whose recipe does not shuffle would see one class after the other."""
+    folder = write_images(tmp_path / "x", pillow, {"a": 20, "b": 20})
+    labels = data.load_folder(folder)[0].labels
+    assert labels.tolist() != sorted(labels)
+    assert 4 < labels[:16].sum() < 12
+    np.testing.assert_array_equal(data.load_folder(folder)[0].labels, labels)
+
+
+def test_test_folders_that_will_not_do(pillow, tmp_path):
+    write_images(tmp_path / "x" / "train", pillow, {"a": 3, "b": 4})
+    write_images(tmp_path / "x" / "test", pillow, {"b": 2, "a": 1})
     (tmp_path / "x" / "test" / "c").mkdir()
     with pytest.raises(DatasetNotFoundError, match="c: has no images"):
         data.load_folder(tmp_path / "x")

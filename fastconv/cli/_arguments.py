@@ -23,6 +23,7 @@ def add_data(parser: argparse.ArgumentParser, default: str | None, what: str) ->
     )
     parser.add_argument(
         "--data-dir",
+        type=existing_folder,
         metavar="DIR",
         help="folder with the data set's files (else $FASTCONV_DATA, the cache; only MNIST is downloaded)",
     )
@@ -35,6 +36,13 @@ def data_name(text: str) -> str:
         raise argparse.ArgumentTypeError(
             f"there is no data set and no folder {text!r}; expected {', '.join(DATA)}, or a folder of images by class"
         )
+    return text
+
+
+def existing_folder(text: str) -> str:
+    """The path of a folder; a slip of the pen must not end in training on something else."""
+    if not Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder {text!r}")
     return text
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 from pathlib import Path
 
 from fastconv import serialization
@@ -43,4 +45,7 @@ def model_path(named: str | None, how: str) -> Path:
         raise FileNotFoundError(
             f"no model has been trained here yet, or it was moved; train one with `fastconv train`, or {how}"
         )
+    if path.is_dir() or not path.exists():
+        problem = errno.EISDIR if path.is_dir() else errno.ENOENT
+        raise OSError(problem, os.strerror(problem), os.fspath(path))
     return path

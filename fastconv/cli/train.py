@@ -270,5 +270,8 @@ class _Run:
         info = serialization.ModelInfo(
             self.args.net, dataset, self.recipe.scale, self.recipe.offset, self.splits.input_shape, self.splits.classes
         )
-        serialization.save_model(self.out / name, self.model, info)
-        return self.out / name
+        path = self.out / name
+        if path.exists():
+            print(f"fastconv: {path} was there, and is replaced", file=sys.stderr)
+        serialization.save_model(path, self.model, info)
+        return path

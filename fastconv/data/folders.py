@@ -49,7 +49,8 @@ def load_folder(
     channels : 1, 3 or None
         Grey or colour; None is colour where any image has some.
     seed : int
-        Draws the test images, where there is no folder `test`: a fifth of each class, at least one.
+        Draws the order of the training images (some networks are trained in the order in which images come), and the
+        test images, where there is no folder `test`: a fifth of each class, at least one.
 
     Returns
     -------
@@ -95,7 +96,8 @@ def load_folder(
     if channels == 1:
         read = [(_grey(images), labels) for images, labels in read]
     first, second = (ArrayDataset(images, labels) for images, labels in read)
-    return first, second, classes
+    order = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(len(classes),))).permutation(len(first))
+    return ArrayDataset(first.images[order], first.labels[order]), second, classes
 
 
 def _files(root: Path) -> dict[str, list[Path]]:

@@ -35,6 +35,8 @@ class _File:
     sha256: str
 
 
+HOW = "; --data-dir or $FASTCONV_DATA can name the folder where they are"
+
 FILES = (
     _File("train-images-idx3-ubyte", 9912422, "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"),
     _File("train-labels-idx1-ubyte", 28881, "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c"),
@@ -77,15 +79,15 @@ def _present(folder: Path) -> tuple[Path | None, ...]:
 
 
 def _complete(folder: Path, whose: str) -> Located | None:
-    """The four files in a folder that a user named; None where there is none of them."""
+    """The four files in a folder that a user named, or in `mnist` there; None where there is none of them."""
     if folder.exists() and not folder.is_dir():
         raise DatasetNotFoundError(f"MNIST: {whose} {folder} is a file, expected a folder with {FILES[0].name}.gz, ...")
-    found = _present(folder)
+    found = max(_present(folder), _present(folder / "mnist"), key=lambda paths: sum(path is not None for path in paths))
     paths = tuple(path for path in found if path is not None)
     if paths and len(paths) < len(FILES):
         missing = ", ".join(f"{file.name}.gz" for file, path in zip(FILES, found, strict=True) if path is None)
         raise DatasetNotFoundError(f"MNIST: {whose} {folder} has only some of its files, missing: {missing}")
-    return Located(folder, paths) if paths else None
+    return Located(paths[0].parent, paths) if paths else None
 
 
 def _cached() -> Located | None:
@@ -153,12 +155,12 @@ def locate(data_dir: PathLike | None = None, download: bool = True) -> Located:
     if located is None:
         places = ", ".join([*without, f"the cache {cache_dir()}"])
         if not download:
-            raise DatasetNotFoundError(f"MNIST: its files are not in {places}, and downloading was not asked for")
+            raise DatasetNotFoundError(f"MNIST: its files are not in {places}, and downloading is switched off{HOW}")
         try:
             located = _download()
         except OSError as error:
             raise DatasetNotFoundError(
-                f"MNIST: its files are not in {places}, and could not be downloaded ({error})"
+                f"MNIST: its files are not in {places}, and could not be downloaded ({error}){HOW}"
             ) from error
     if without:
         notice = f"MNIST: no files in {', '.join(without)}; using those in {located.folder}"
