@@ -143,12 +143,14 @@ def comparison(runs: Sequence[tuple[str, Sequence[Mapping[str, Any]]]], title: s
     worst = min(entry["validation_accuracy"] for _, history in runs for entry in history)
     lowest = max(0, 10 * int(10 * worst) - 20)  # room for the legend
     for axes, (name, history) in zip(panels, runs, strict=True):
+        marker = "o" if len(history) <= 3 else ""
         epochs = [entry["epoch"] for entry in history]
         train = [100 * entry["train_accuracy"] for entry in history]
         test = [100 * entry["validation_accuracy"] for entry in history]
         axes.fill_between(epochs, train, test, color=GREY, alpha=0.12, linewidth=0, label="gap: learned by heart")
         for values, label, color, style in ((train, "training", BLUE, "--"), (test, "test", RED, "-")):
-            axes.plot(epochs, values, style, color=color, linewidth=2, label=f"{label} images: {values[-1]:.1f} %")
+            name_and_end = f"{label} images: {values[-1]:.1f} %"
+            axes.plot(epochs, values, style, color=color, marker=marker, linewidth=2, label=name_and_end)
         axes.set_title(name, fontsize=FONT["title"])
         axes.legend(frameon=False, loc="lower right", fontsize=FONT["label"])
         axes.set_ylim(lowest, 102)
@@ -378,7 +380,8 @@ def confusion(
     side = max(5.4, 0.52 * size + 1.6) + (0.6 if long else 0)
     figure = _figure(side + 0.9, side, title)
     axes = figure.subplots()
-    image = axes.imshow(100 * np.ma.masked_equal(wrong, 0), cmap="Oranges", vmin=0, vmax=100 * wrong.max() or 1)
+    most = max(5.0, 100 * wrong.max())  # %: a network that is nearly always right must not look alarming
+    image = axes.imshow(100 * np.ma.masked_equal(wrong, 0), cmap="Oranges", vmin=0, vmax=most)
     figure.colorbar(image, ax=axes, shrink=0.8, label="taken for another class, % of the row")
     dense = size > 24
     for row in range(size):
@@ -386,7 +389,7 @@ def confusion(
         for column in range(size) if not dense else ():
             count = int(counts[row, column])
             if count:
-                dark = row != column and wrong[row, column] > 0.6 * wrong.max()
+                dark = row != column and 100 * wrong[row, column] > 0.6 * most
                 axes.text(
                     column,
                     row,
@@ -451,7 +454,9 @@ def mistakes(
         image = images[i]
         if image.ndim == 3:
             image = np.moveaxis(image, 0, -1) if image.shape[0] == 3 else image[0]
-        axes.imshow(image, cmap="gray_r" if image.ndim == 2 else None, interpolation="nearest")
+        axes.imshow(image, cmap="gray" if image.ndim == 2 else None, interpolation="nearest")
+        number = f"{i}"  # the place among the images: `show --what features --image` takes it
+        axes.text(0.03, 0.97, number, transform=axes.transAxes, va="top", fontsize=6, color="#9aa5ae")
         true, said = int(labels[i]), int(predicted[i])
         name_said, name_true = (_shortened(classes[k]) for k in (said, true))
         axes.set_title(
