@@ -6,6 +6,7 @@ flags, and nothing else is, so that the module loads on any machine of its archi
 
 import os
 import platform
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -40,6 +41,9 @@ if os.environ.get("FASTCONV_COVERAGE"):
 OPTIMISE = ["-O3", "-g0", "-fno-asynchronous-unwind-tables"]  # no exceptions pass through C
 if INSTRUMENT:
     OPTIMISE = ["-O0" if os.environ.get("FASTCONV_COVERAGE") else "-O1", "-g"]
+
+# Wheels go without names for profilers and debuggers; what is built in place keeps them.
+STRIP = ["-Wl,-s"] if "bdist_wheel" in sys.argv and not INSTRUMENT and sys.platform == "linux" else []
 
 X86 = {
     "baseline": [],
@@ -118,7 +122,7 @@ setup(
                     "-fvisibility=hidden",
                     *INSTRUMENT,
                 ],
-                extra_link_args=["-fopenmp", *INSTRUMENT],
+                extra_link_args=["-fopenmp", *INSTRUMENT, *STRIP],
                 depends=HEADERS,
             )
         ],
