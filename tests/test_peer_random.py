@@ -475,7 +475,8 @@ def sigmoid(draw: Draw, kind: str = "sigmoid") -> None:
     their_y = tensor(y, False)
     slope = their_y * (1 - their_y) if kind == "sigmoid" else 1 - their_y**2
     right = (tensor(grad_y, False) * slope).numpy()
-    size = abs(grad_y.astype(np.float64)) * (1 if kind == "tanh" else abs(array_of(their_y)))
+    flushed = float(info.tiny / info.eps)  # a denormal y may count as zero
+    size = abs(grad_y.astype(np.float64)) * (1 if kind == "tanh" else abs(array_of(their_y)) + flushed)
     result = getattr(ops, kind + "_backward")(grad_y, y)
     known = np.isfinite(right)
     np.testing.assert_array_equal(np.isfinite(result), known)
@@ -512,6 +513,8 @@ def softmax(draw: Draw, kind: str = "softmax") -> None:
     spread = abs(array_of(grad_y)).astype(np.float64)
     p = right if kind == "softmax" else np.exp(right)
     total = spread.sum(axis=dim, keepdims=True)
+    info = np.finfo(draw.dtype)
+    p = p + float(info.tiny / info.eps)  # a denormal may count as zero
     size = p * (spread + total) if kind == "softmax" else spread + p * total
     # y was rounded before the backward sees it, by as much as the distances say.
     worst = float(np.max(distance, initial=1, where=np.isfinite(distance)))
