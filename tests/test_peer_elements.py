@@ -32,9 +32,12 @@ def close(ours, theirs, rtol=1e-11, atol=1e-11):
 ODD = [np.nan, np.inf, -np.inf, 0.0, -0.0, 5e-324, -5e-324, 1e308, -1e308, 700, -700, 745, -745, 30, -30, 1e-20]
 
 
+SLOPES = st.floats(-2, 2, allow_subnormal=False)  # a denormal slope may count as zero
+
+
 @both
 @settings(max_examples=60)
-@given(n=st.integers(0, 40), scale=st.sampled_from([0.01, 1, 30, 900]), slope=st.floats(-2, 2, allow_subnormal=False), seed=seeds)
+@given(n=st.integers(0, 40), scale=st.sampled_from([0.01, 1, 30, 900]), slope=SLOPES, seed=seeds)
 def test_activations(module, n, scale, slope, seed):
     rng = np.random.default_rng(seed)
     x = np.concatenate([rng.standard_normal(n) * scale, ODD])
