@@ -820,6 +820,14 @@ def check_adaptive_avg_pool2d(
     return Pool2dProblem(n, c, h, w, oh, ow, 1, 1, 1, 1, 0, 0, 1, 1), y_shape
 
 
+def adaptive_grad(op: str, grad_y: object) -> Array:
+    """A gradient of shape (N, C, OH, OW) or (C, OH, OW), of any sizes."""
+    array = floats(op, "grad_y", grad_y)
+    if array.ndim not in (3, 4):
+        raise ShapeError(f"{op}: grad_y must have shape (N, C, OH, OW) or (C, OH, OW), got shape {array.shape}")
+    return array
+
+
 # -- batch normalisation -----------------------------------------------------------------------------------------------
 
 

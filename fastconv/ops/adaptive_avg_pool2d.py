@@ -8,7 +8,7 @@ from fastconv import _kernels
 from fastconv._kernels import adaptive_avg_pool2d_forward, empty
 from fastconv._threads import get_num_threads
 from fastconv._validation import (
-    ShapeError,
+    adaptive_grad,
     check_adaptive_avg_pool2d,
     check_pool_input_shape,
     contiguous,
@@ -96,9 +96,7 @@ def adaptive_avg_pool2d_backward(grad_y: Array, input_shape: tuple[int, ...]) ->
     array([[[1., 1., 3., 2., 2.]]], dtype=float32)
     """
     op = "adaptive_avg_pool2d_backward"
-    grad_y = floats(op, "grad_y", grad_y)
-    if grad_y.ndim not in (3, 4):
-        raise ShapeError(f"{op}: grad_y must have shape (N, C, OH, OW) or (C, OH, OW), got shape {grad_y.shape}")
+    grad_y = adaptive_grad(op, grad_y)
     shape = check_pool_input_shape(op, input_shape, grad_y)
     problem, _ = check_adaptive_avg_pool2d(op, shape, *grad_y.shape[-2:])
     grad_x = empty(shape, grad_y.dtype)
